@@ -1,0 +1,108 @@
+"""Allocation: how a budget of weights is shared among the tensors of a mask."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from tombola.errors import UsageError, suggest
+from tombola.masks import Mask
+from tombola.schedules import step_down
+from tombola.tensors import smallest
+
+__all__ = ["ALLOCATIONS", "Allocation", "Layerwise", "globally"]
+
+Allocation = Callable[[Mapping[str, Tensor], Mask, int], dict[str, int]]
+"""(scores, mask, keep) -> how many weights each tensor keeps; sums to `keep`, never above what is left."""
+
+
+def globally(scores: Mapping[str, Tensor], mask: Mask, keep: int) -> dict[str, int]:
+    """One threshold over all tensors: the `keep` largest scores stay, wherever they are.
+
+    Biased towards layers with large scores; a layer may empty, which `Pruner` refuses (facts: layer collapse).
+
+    >>> import torch
+    >>> mask = Mask({"a": torch.ones(2, 2, dtype=torch.bool), "b": torch.ones(2, 2, dtype=torch.bool)})
+    >>> globally({"a": torch.arange(4.0).view(2, 2), "b": 10 + torch.arange(4.0).view(2, 2)}, mask, 5)
+    {'a': 1, 'b': 4}
+    """
+    gone = smallest(list(scores.values()), mask.alive - keep, [mask[n] for n in scores], names=list(scores))
+    kept = mask.kept
+    return {name: kept[name] - int(places.sum()) for name, places in zip(scores, gone, strict=True)}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Layerwise:
+    """Every tensor loses `rate` of its survivors at each level, the output layer `output` times that rate.
+
+    A budget between two levels is reached by as many whole levels as fit and the needed share of the next one, so IMP
+    level by level and a single cut to the same budget keep equally many weights in every tensor.
+
+    Args:
+        rate: fraction of the surviving weights that goes at each level, in (0, 1).
+        output: factor of the rate for the output layer, in [0, 1]; 0.5 in Frankle and Carbin (2019, arXiv 1803.03635).
+        output_name: name of the output layer's weight; empty: the last prunable tensor in module order.
+
+    >>> import torch
+    >>> mask = Mask({"a": torch.ones(10, 10, dtype=torch.bool), "b": torch.ones(5, 2, dtype=torch.bool)})
+    >>> Layerwise(rate=0.2)({}, mask, 89)
+    {'a': 80, 'b': 9}
+    """
+
+    rate: float = 0.2
+    output: float = 0.5
+    output_name: str = ""
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.rate) and 0 < self.rate < 1):
+            raise UsageError(f"The pruning rate is {self.rate!r}; expected a fraction above 0 and below 1.")
+        if not (math.isfinite(self.output) and 0 <= self.output <= 1):
+            raise UsageError(f"The output layer's factor is {self.output!r}; expected a fraction from 0 to 1.")
+
+    def rates(self, mask: Mask) -> dict[str, float]:
+        """name -> rate per level; raises `UsageError` where `output_name` is no tensor of the mask."""
+        names = list(mask)
+        if self.output_name and self.output_name not in names:
+            raise UsageError(
+                f"The output layer {self.output_name!r} is not prunable. {suggest(self.output_name, names)}"
+            )
+        last = self.output_name or names[-1]
+        # With one layer there is no output layer beside others: it carries the rate itself.
+        return {n: self.rate * (self.output if n == last and len(names) > 1 else 1.0) for n in names}
+
+    def __call__(self, scores: Mapping[str, Tensor], mask: Mask, keep: int) -> dict[str, int]:
+        """The counts; `scores` are not looked at. Raises `UsageError` when the rates never reach `keep`."""
+        rates, counts = self.rates(mask), mask.kept
+        while True:
+            below = step_down(counts, rates)
+            if sum(below.values()) < keep:
+                return _part(counts, rates, keep)
+            if below == counts:
+                if sum(counts.values()) == keep:
+                    return counts
+                raise UsageError(
+                    f"Rate {self.rate} stops removing at {sum(counts.values()):,} weights, above the {keep:,} asked for."
+                )
+            counts = below
+
+
+def _part(counts: dict[str, int], rates: Mapping[str, float], keep: int) -> dict[str, int]:
+    """Less than one level: the smallest share of the rates that leaves at most `keep`, its excess given back."""
+    low, high = 0.0, 1.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        if sum(step_down(counts, rates, middle).values()) > keep:
+            low = middle
+        else:
+            high = middle
+    found, before = step_down(counts, rates, high), step_down(counts, rates, low)
+    for name in reversed(found):
+        back = min(keep - sum(found.values()), before[name] - found[name])
+        found[name] += back
+    return found
+
+
+ALLOCATIONS: dict[str, Allocation] = {"layerwise": Layerwise(), "global": globally}

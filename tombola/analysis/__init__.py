@@ -1,0 +1,1 @@
+"""Analyses: stored experiments become tables."""

@@ -1,0 +1,58 @@
+"""The executor without processes: one job at a time, here."""
+
+from __future__ import annotations
+
+import torch
+
+from tombola.executors.base import Job, OnProgress, Outcome
+from tombola.executors.work import compute
+from tombola.store import Store
+from tombola.tasks import Task
+
+__all__ = ["Inline"]
+
+
+class Inline:
+    """Computes each job in this process when it is waited for.
+
+    Args:
+        threads: of torch, while a job runs; put back afterwards.
+    """
+
+    def __init__(
+        self, task: Task, store: Store, *, on_progress: OnProgress, device: str = "cpu", threads: int = 1
+    ) -> None:
+        self._task, self._store, self._on_progress = task, store, on_progress
+        self._device, self._threads = device, threads
+        self._job: Job | None = None
+
+    def free(self) -> int:
+        """1 while nothing is submitted."""
+        return int(self._job is None)
+
+    def submit(self, job: Job) -> None:
+        """Take the job that the next `wait` computes."""
+        self._job = job
+
+    def wait(self, seconds: float) -> list[Outcome]:
+        """Compute the job."""
+        job, self._job = self._job, None
+        if job is None:
+            return []
+        before = torch.get_num_threads()
+        torch.set_num_threads(self._threads)
+        try:
+            outcome = compute(
+                self._task,
+                self._store,
+                job,
+                progress=lambda step: self._on_progress(job.digest, step),
+                stopping=lambda: False,
+                device=self._device,
+            )
+        finally:
+            torch.set_num_threads(before)
+        return [outcome]
+
+    def close(self) -> None:
+        """Nothing is running between two calls."""

@@ -1,0 +1,172 @@
+"""Worker processes: spawned, ending with their parent; one that is killed fails one request, not the pool."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import pickle
+import signal
+import threading
+import time
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+from tombola.executors.base import Failed, Job, OnProgress, Outcome
+from tombola.store import Store
+from tombola.tasks import Task
+
+__all__ = ["Pool"]
+
+_PATIENCE = 10.0  # seconds for a stopping worker to write its checkpoint
+_EVERY = 0.1  # least seconds between two progress messages of a worker
+
+
+@dataclass(slots=True)
+class _Worker:
+    process: BaseProcess
+    channel: Connection
+    job: Job | None = None
+
+
+class Pool:
+    """Up to `workers` processes, each started when there is first a job for it.
+
+    Args:
+        workers: how many processes at most.
+        threads: of torch, in each.
+    """
+
+    def __init__(
+        self, task: Task, store: Store, *, workers: int, on_progress: OnProgress, device: str = "cpu", threads: int = 1
+    ) -> None:
+        self._task = pickle.dumps(task)  # sent from memory to memory, once to each worker; never a file
+        self._store, self._on_progress = store, on_progress
+        self._settings = {"root": str(store.root), "device": device, "threads": threads}
+        self._limit = workers
+        self._workers: list[_Worker] = []
+
+    def free(self) -> int:
+        """How many workers are idle or not yet started."""
+        return self._limit - sum(worker.job is not None for worker in self._workers)
+
+    def submit(self, job: Job) -> None:
+        """Give the job to an idle worker, or start one for it."""
+        worker = next((w for w in self._workers if w.job is None), None) or self._start()
+        worker.job = job
+        with contextlib.suppress(OSError):  # a dead worker is found by `wait`
+            worker.channel.send(job)
+
+    def _start(self) -> _Worker:
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        process = context.Process(target=_main, args=(theirs, self._settings), daemon=True, name="tombola-worker")
+        process.start()
+        theirs.close()
+        worker = _Worker(process, ours)
+        self._workers.append(worker)
+        with contextlib.suppress(OSError):
+            ours.send_bytes(self._task)
+        return worker
+
+    def wait(self, seconds: float) -> list[Outcome]:
+        """Outcomes of ended jobs; progress messages are passed on the way."""
+        outcomes: list[Outcome] = []
+        deadline = time.monotonic() + seconds
+        while not outcomes and (left := deadline - time.monotonic()) > 0:
+            ready = wait([w.channel for w in self._workers], timeout=left)
+            for worker in [w for w in self._workers if w.channel in ready]:
+                outcomes += self._receive(worker)
+        return outcomes
+
+    def _receive(self, worker: _Worker) -> list[Outcome]:
+        try:
+            message: Any = worker.channel.recv()
+        except (EOFError, OSError):
+            return self._bury(worker)
+        if isinstance(message, str):
+            self._store.report(message)
+            return []
+        if isinstance(message, tuple):
+            self._on_progress(*message)
+            return []
+        worker.job = None
+        return [message]
+
+    def _bury(self, worker: _Worker) -> list[Outcome]:
+        worker.process.join()
+        worker.channel.close()
+        self._workers.remove(worker)
+        if worker.job is None:
+            return []
+        code = worker.process.exitcode or 0
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+        return [
+            Failed(digest=worker.job.digest, cause=f"its worker process {how}; run the same command again to go on")
+        ]
+
+    def close(self) -> None:
+        """Ask every worker to write its checkpoint and end; kill those that do not."""
+        for worker in self._workers:
+            with contextlib.suppress(ProcessLookupError, OSError):
+                worker.process.terminate()
+        deadline = time.monotonic() + _PATIENCE
+        for worker in self._workers:
+            worker.process.join(max(0.0, deadline - time.monotonic()))
+            if worker.process.is_alive():
+                worker.process.kill()
+                worker.process.join()
+            worker.channel.close()
+        self._workers.clear()
+
+
+def _die_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _main(channel: Connection, settings: dict[str, Any]) -> None:
+    """A worker: take jobs until the channel closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the parent decides
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+
+    import torch
+
+    from tombola.executors.work import compute
+    from tombola.training.loop import Stopped
+
+    torch.set_num_threads(settings["threads"])
+    task: Task = pickle.loads(channel.recv_bytes())
+    store = Store(settings["root"], report=channel.send)
+    while not stop.is_set():
+        try:
+            if not channel.poll(0.2):  # a signal handler only runs between two calls
+                continue
+            job: Job = channel.recv()
+        except (EOFError, OSError):
+            return
+        throttle = _Throttle(channel, job.digest)
+        try:
+            outcome = compute(
+                task, store, job, progress=throttle.progress, stopping=stop.is_set, device=settings["device"]
+            )
+        except Stopped:
+            return
+        channel.send(outcome)
+
+
+class _Throttle:
+    def __init__(self, channel: Connection, digest: str) -> None:
+        self._channel, self._digest, self._last = channel, digest, 0.0
+
+    def progress(self, step: int) -> None:
+        now = time.monotonic()
+        if now - self._last > _EVERY:
+            self._last = now
+            self._channel.send((self._digest, step))

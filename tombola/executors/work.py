@@ -1,0 +1,211 @@
+"""One request, computed under its lock: look again, go on from a checkpoint, compute, write."""
+
+from __future__ import annotations
+
+import platform
+import traceback
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from tombola.errors import StoreError, TombolaError
+from tombola.executors.base import Busy, Done, Failed, Job, Missing, Outcome
+from tombola.masks import Mask
+from tombola.requests import At, Curve, Fit, Init, Moment, Prune, Pruned, Start, Trained
+from tombola.scopes import Scope
+from tombola.store import Damaged, Store
+from tombola.tasks import Task, resolve_device
+from tombola.training.checkpoint import Checkpoint
+from tombola.training.loop import Stopped
+from tombola.training.state import State, load_state, state_of
+
+__all__ = ["compute", "provenance", "unmet"]
+
+
+class _NeedsState(Exception):  # noqa: N818 - a message between two functions here
+    def __init__(self, at: At) -> None:
+        self.at = at
+
+
+class _Events:
+    """Keeps what a training sends, in the store."""
+
+    def __init__(
+        self, store: Store, job: Job, mask: Mask | None, progress: Callable[[int], None], stopping: Callable[[], bool]
+    ) -> None:
+        self.store, self.digest, self.mask = store, job.digest, mask
+        self.states: dict[int, str] = {}
+        self.progress, self.stopping = progress, stopping
+
+    def keep(self, step: int, state: State) -> None:
+        self.states[step] = self.store.keep(state, self.mask)
+
+    def checkpoint(self, checkpoint: Checkpoint) -> None:
+        self.store.save_checkpoint(self.digest, checkpoint, self.states)
+
+
+def provenance(device: str) -> dict[str, str | int]:
+    """What computes here: engine, versions, hardware."""
+    from tombola import __version__
+
+    return {
+        "engine": "torch",
+        "tombola": __version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}",
+        "processor": _processor(),
+        "device": str(resolve_device(device)),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next(
+        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor()
+    )
+
+
+def unmet(fit: Fit, answer: Trained, store: Store) -> set[int]:
+    """The steps whose states `fit` wishes for and the stored answer does not have (the last step always counts)."""
+    if answer.diverged_at is not None:
+        return set()
+    stop = answer.curve.early_stop
+    named = {Moment.INIT: fit.first, Moment.END: fit.last, Moment.EARLY_STOP: stop.step if stop else fit.last}
+    wished = {named[step] if isinstance(step, Moment) else step for step in fit.keep} | {fit.last}
+    return {s for s in wished if fit.first <= s <= fit.last and not store.has(answer.states.get(s, "-"))}
+
+
+def compute(
+    task: Task, store: Store, job: Job, *, progress: Callable[[int], None], stopping: Callable[[], bool], device: str
+) -> Outcome:
+    """Compute a job unless its answer is there, or somebody else is at it.
+
+    Raises:
+        Stopped: `stopping()` said so; the checkpoint is written.
+    """
+    try:
+        with store.lock(job.digest) as got:
+            if not got:
+                return Busy(digest=job.digest)
+            if isinstance(job.request, Prune):
+                return _prune(task, store, job, job.request)
+            return _fit(task, store, job, job.request, progress, stopping, device)
+    except _NeedsState as missing:
+        return Missing(digest=job.digest, needs=missing.at)
+    except StoreError as error:
+        return Failed(digest=job.digest, cause=str(error), fatal=True)
+    except TombolaError as error:
+        return Failed(digest=job.digest, cause=str(error))
+    except Stopped:
+        raise
+    except Exception as error:  # whatever a user's module raises: the others go on
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{Path(frame.filename).name}, line {frame.lineno}"
+        return Failed(digest=job.digest, cause=f"{type(error).__name__}: {error} ({place})".replace("\n", " "))
+
+
+def _start(task: Task, store: Store, start: Start) -> State:
+    if isinstance(start, Init):
+        return state_of(task.build(start.seed))
+    answer = store.get(start.fit)
+    digest = answer.states.get(start.step) if isinstance(answer, Trained) else None
+    if digest is None:
+        raise _NeedsState(start)
+    try:
+        return store.state(digest)
+    except Damaged as error:
+        raise _NeedsState(start) from error
+
+
+def _prune(task: Task, store: Store, job: Job, request: Prune) -> Done:
+    answer = store.get(job.digest)
+    if not isinstance(answer, Pruned):
+        model = task.build(0)
+        load_state(model, _start(task, store, request.start))
+        mask = request.pruner(model, request.mask, request.keep, task.probe(request.seed))
+        answer = Pruned(request=job.digest, mask=mask)
+        store.put(job.digest, request, answer)
+    return Done(digest=job.digest, answer=answer)
+
+
+def _fit(
+    task: Task,
+    store: Store,
+    job: Job,
+    fit: Fit,
+    progress: Callable[[int], None],
+    stopping: Callable[[], bool],
+    device: str,
+) -> Done:
+    stored = store.get(job.digest)
+    if isinstance(stored, Trained):
+        steps = unmet(fit, stored, store)
+        if steps:
+            stored = _again(task, store, job, fit, stored, steps, progress, stopping)
+            store.put(job.digest, fit, stored)
+        return Done(digest=job.digest, answer=stored)
+    events = _Events(store, job, fit.mask, progress, stopping)
+    saved = store.checkpoint(job.digest)
+    resume = None
+    if saved is not None and all(store.has(digest) for digest in saved[1].values()):
+        resume, events.states = saved
+    start = _start(task, store, fit.start)
+    measured = task.fit(fit, start, events=events, resume=resume)
+    dense = task.prunable(Scope())
+    answer = Trained(
+        request=job.digest,
+        first=fit.first,
+        last=fit.last,
+        curve=Curve(measured.points),
+        states=events.states,
+        mask_digest=(fit.mask or dense).digest,
+        kept=(fit.mask or dense).kept,
+        prunable=dense.total,
+        diverged_at=measured.diverged_at,
+        train_loss=measured.train_loss,
+        train_metric=measured.train_metric,
+        metric=task.metric.name,
+        seconds=measured.seconds,
+        provenance=provenance(device),
+    )
+    store.put(job.digest, fit, answer)
+    store.drop_checkpoint(job.digest)
+    return Done(digest=job.digest, answer=answer)
+
+
+def _again(
+    task: Task,
+    store: Store,
+    job: Job,
+    fit: Fit,
+    stored: Trained,
+    steps: set[int],
+    progress: Callable[[int], None],
+    stopping: Callable[[], bool],
+) -> Trained:
+    """Train a stored fit again from its start, only as far as the last wanted step, and add the wanted states.
+
+    Kept states hold no optimizer, so the start is the nearest state from which the same steps follow. States that the
+    store has on the way must come out bit-equal.
+    """
+    last = max(steps)
+    known = {step: digest for step, digest in stored.states.items() if step <= last}
+    events = _Events(store, job, fit.mask, progress, lambda: False)
+    events.checkpoint = lambda checkpoint: None  # type: ignore[method-assign] # it would stand for the whole fit
+    again = replace(fit, last=last, keep=tuple(sorted(steps | known.keys())))
+    task.fit(again, _start(task, store, fit.start), events=events)
+    for step, digest in known.items():
+        if events.states.get(step) != digest:
+            made = ", ".join(f"{k} {v}" for k, v in stored.provenance.items() if k in {"torch", "processor", "threads"})
+            raise TombolaError(
+                f"Training {job.digest[:12]} again does not give its stored state of step {step} bit for bit; it was made "
+                f"by {made}. Use that machine and version, or another --store."
+            )
+    return replace(stored, states={**stored.states, **events.states})

@@ -1,0 +1,293 @@
+"""Experiments: a recipe made ready, counted, run and read again."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tombola.allocation import ALLOCATIONS, Allocation, Layerwise
+from tombola.analysis.document import results_document
+from tombola.criteria import CRITERIA
+from tombola.data import Dataset, load
+from tombola.errors import UsageError, suggest
+from tombola.executors import Inline, Pool
+from tombola.executors.work import provenance
+from tombola.masks import Mask
+from tombola.models.registry import MODELS
+from tombola.pruning import Pruner
+from tombola.recipes import Recipe, find_recipe, to_toml
+from tombola.requests import Search
+from tombola.runner import Failure, Runner, Watcher
+from tombola.schedules import check_ladder, geometric
+from tombola.scopes import Scope
+from tombola.search import SEARCHES, Plan, Reset
+from tombola.specs import digest
+from tombola.store import Store
+from tombola.streams import derive
+from tombola.tasks import Supervised, Task
+from tombola.watching import Silent
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["Experiment", "Results", "prepare", "run", "run_experiment"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Experiment:
+    """A recipe made ready: its task, and one plan a replicate."""
+
+    recipe: Recipe
+    task: Task
+    plans: tuple[Plan, ...]
+    digest: str
+
+    def searches(self) -> dict[int, Search]:
+        """Replicate -> a fresh search."""
+        return {number: SEARCHES[self.recipe.search](plan) for number, plan in enumerate(self.plans)}
+
+
+def prepare(
+    recipe: Recipe,
+    *,
+    data: Dataset | None = None,
+    model: Callable[[], nn.Module] | None = None,
+    data_dir: str | Path | None = None,
+    device: str = "cpu",
+    quiet: bool = True,
+) -> Experiment:
+    """Read the data, build the network once, and check that every level can be reached.
+
+    Args:
+        data: takes the place of the recipe's.
+        model: a factory that takes the place of the recipe's.
+        data_dir: where the recipe's data are looked for.
+
+    Raises:
+        UsageError: whatever in recipe, data and network does not fit together.
+    """
+    _check_model(recipe, model)
+    dataset = data if data is not None else load(recipe.data, data_dir, quiet)
+    task = Supervised(
+        dataset=dataset, model=model or recipe.model, net=recipe.net, training=recipe.training(), device=device
+    )
+    dense = task.prunable(Scope(protect=recipe.protect))
+    allocation, keeps = _budgets(recipe, dense)
+    entry = CRITERIA[recipe.criterion]
+    template = Plan(
+        seed=0,
+        dense=dense,
+        keeps=keeps,
+        pruner=Pruner(criterion=entry.criterion, allocation=allocation),
+        score_at=entry.scored_at if recipe.moment is None else recipe.moment,
+        steps=task.steps,
+        rewind_to=recipe.rewind_to,
+        reset=Reset(recipe.reset),
+        search_steps=recipe.search_steps or None,
+        controls=recipe.controls,
+        draws=recipe.draws,
+    )
+    plans = tuple(replace(template, seed=derive(recipe.seed, "replicate", r)) for r in range(recipe.replicates))
+    identity = digest({"task": task.fingerprint, "procedure": recipe.procedure()})
+    return Experiment(recipe=recipe, task=task, plans=plans, digest=identity)
+
+
+def _check_model(recipe: Recipe, model: object) -> None:
+    if model is None and recipe.model not in MODELS and ":" not in recipe.model:
+        raise UsageError(
+            f"Unknown model {recipe.model!r}. {suggest(recipe.model, MODELS)} Your own: package.module:factory."
+        )
+
+
+def _budgets(recipe: Recipe, dense: Mask) -> tuple[Allocation, tuple[int, ...]]:
+    """The allocation, and the weights left in all at each level."""
+    if recipe.allocation == "layerwise":
+        layerwise = Layerwise(rate=recipe.rate, output=recipe.output_factor, output_name=recipe.output_layer)
+        start: Mapping[str, int] = dense.kept
+        ladder = geometric(start, layerwise.rates(dense), recipe.levels)
+        allocation: Allocation = layerwise
+    else:
+        start = {"all layers": dense.alive}
+        ladder = geometric(start, {"all layers": recipe.rate}, recipe.levels)
+        allocation = ALLOCATIONS[recipe.allocation]
+    check_ladder(start, ladder)
+    return allocation, tuple(sum(counts.values()) for counts in ladder)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Results:
+    """What a run ended with.
+
+    Args:
+        experiment: the digest that `tombola show`, `report` and `export` take.
+        document: every number (schema 1, as `tombola run --json` writes it).
+        failures: requests that could not be computed, with their causes.
+        ended: replicates that ended before their last level, with the causes.
+    """
+
+    experiment: str
+    document: dict[str, Any]
+    failures: tuple[Failure, ...] = ()
+    ended: tuple[Failure, ...] = ()
+
+
+class _Journal:
+    """Writes what an experiment is made of, at most every `_EVERY` seconds and at the end."""
+
+    _EVERY = 2.0
+
+    def __init__(self, store: Store, experiment: Experiment, device: str, command: str) -> None:
+        self._store, self._experiment = store, experiment
+        before = dict(store.experiments()).get(experiment.digest, {})
+        self._head = {
+            "recipe": experiment.recipe.name,
+            "settings": to_toml(experiment.recipe),
+            "task": experiment.task.fingerprint,
+            "metric": experiment.task.metric.name,
+            "begun": before.get("begun", time.time()),
+            "command": command or before.get("command", ""),
+            "provenance": provenance(device),
+        }
+        self._before = before
+        self._last = 0.0
+
+    def write(self, runner: Runner, *, state: str, always: bool = False) -> None:
+        """Write the rows so far; a run that stops early never shortens what an earlier one had."""
+        if not always and time.monotonic() - self._last < self._EVERY:
+            return
+        self._last = time.monotonic()
+        rows = [
+            {"replicate": r.place.replicate, "level": r.place.level, "arm": r.place.arm.name, "draw": r.place.arm.draw}
+            | {"request": r.request}
+            for r in runner.rows
+        ]
+        if state == "running" and len(rows) < len(self._before.get("rows", ())):
+            return
+        content = {
+            **self._head,
+            "state": state,
+            "rows": sorted(rows, key=lambda r: (r["level"], r["replicate"], r["arm"], r["draw"])),
+            "failures": [_plain(f) for f in runner.failures],
+            "ended": [_plain(f) for f in runner.ended],
+        }
+        self._store.put_experiment(self._experiment.digest, content)
+
+
+def _plain(failure: Failure) -> dict[str, Any]:
+    place = failure.place
+    return {"replicate": place.replicate, "level": place.level, "arm": place.arm.name, "cause": failure.cause}
+
+
+def run_experiment(
+    experiment: Experiment,
+    store: Store,
+    *,
+    workers: int = 1,
+    device: str = "cpu",
+    threads: int = 1,
+    watcher: Watcher | None = None,
+    command: str = "",
+) -> Results:
+    """Answer every request of an experiment from the store, and compute the rest.
+
+    Args:
+        workers: processes; 1: this one.
+        threads: of torch, in each.
+        watcher: is told how it goes on.
+        command: noted in the store, to be run again.
+
+    Raises:
+        StoreError: the store cannot be written.
+        KeyboardInterrupt: interrupted; the same call goes on from the last checkpoints.
+    """
+    inner = watcher or Silent()
+    if workers > 1:
+        executor: Inline | Pool = Pool(
+            experiment.task, store, workers=workers, on_progress=inner.progress, device=device, threads=threads
+        )
+    else:
+        executor = Inline(experiment.task, store, on_progress=inner.progress, device=device, threads=threads)
+    journal = _Journal(store, experiment, device, command)
+    searches = experiment.searches()
+    runner = Runner(
+        experiment.task.fingerprint,
+        searches,
+        store=store,
+        executor=executor,
+        watcher=inner,
+        on_row=lambda runner: journal.write(runner, state="running"),
+    )
+    state = "stopped"
+    try:
+        runner.run()
+        state = "failed" if runner.failures else "finished"
+    finally:
+        journal.write(runner, state=state, always=True)
+    found = dict(store.experiments())[experiment.digest]
+    document = results_document(experiment.digest, found, store)
+    return Results(
+        experiment=experiment.digest, document=document, failures=tuple(runner.failures), ended=tuple(runner.ended)
+    )
+
+
+def run(
+    recipe: str | Recipe = "digits-lenet",
+    *,
+    data: Dataset | str | None = None,
+    model: str | Callable[[], nn.Module] | None = None,
+    store: str | Path = "tombola-store",
+    workers: int = 1,
+    device: str = "cpu",
+    data_dir: str | Path | None = None,
+    watcher: Watcher | None = None,
+    **changes: Any,
+) -> Results:
+    """Run a recipe: find tickets, train their controls, keep everything in a store; the same call again continues.
+
+    Args:
+        recipe: a name, the path of a TOML file, or a `Recipe`.
+        data: a `Dataset` (`tombola.from_arrays`, `from_npz`, `from_torch`), or what a recipe's `data` may say.
+        model: a factory `() -> module`, or what a recipe's `model` may say.
+        store: directory of results.
+        workers: processes; with more than 1, a script needs its `if __name__ == "__main__":`.
+        device: "cpu", "cuda", "auto", ...
+        data_dir: where the recipe's data are looked for.
+        watcher: is told how it goes on (`tombola.watching`).
+        changes: fields of the recipe: `levels=3, replicates=2, optimizer=Optimizer(lr=0.01)`.
+
+    Returns:
+        The results; `results.document` holds every number.
+
+    Raises:
+        TombolaError: a wrong name, value, file or network, with what to do instead.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as store:
+    ...     found = run("digits-lenet", store=store, levels=1, replicates=1, steps=20, controls=())
+    >>> [row["kept"] for row in found.document["arms"]["ticket"]]
+    [50200, 40260]
+    """
+    chosen = find_recipe(recipe) if isinstance(recipe, str) else recipe
+    known = set(Recipe.__dataclass_fields__)
+    for name in changes:
+        if name not in known:
+            raise UsageError(f"A recipe has no field {name!r}. {suggest(name, known)}")
+    if isinstance(data, str):
+        changes["data"] = data
+    if isinstance(model, str):
+        changes["model"] = model
+    if workers < 1:
+        raise UsageError(f"workers is {workers}; expected 1 or more.")
+    experiment = prepare(
+        replace(chosen, **changes),
+        data=data if isinstance(data, Dataset) else None,
+        model=model if callable(model) else None,
+        data_dir=data_dir,
+        device=device,
+    )
+    place = Store(store, report=lambda line: print(f"tombola: {line}", file=sys.stderr))
+    return run_experiment(experiment, place, workers=workers, device=device, watcher=watcher)

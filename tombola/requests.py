@@ -1,0 +1,230 @@
+"""What searches ask for and what they get. Plain data: nothing here trains, reads a disk or imports torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from tombola.errors import UsageError
+from tombola.specs import added, wish
+
+if TYPE_CHECKING:
+    from tombola.masks import Mask
+    from tombola.pruning import Pruner
+
+__all__ = [
+    "CUT",
+    "TICKET",
+    "Answer",
+    "Arm",
+    "At",
+    "Curve",
+    "Fit",
+    "Found",
+    "Init",
+    "Moment",
+    "Point",
+    "Prune",
+    "Pruned",
+    "Request",
+    "Round",
+    "Search",
+    "Start",
+    "Trained",
+]
+
+
+class Moment(Enum):
+    """A named moment of a training."""
+
+    INIT = "init"
+    EARLY_STOP = "early-stop"
+    END = "end"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Init:
+    """Start from the weights that the task builds from this seed."""
+
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class At:
+    """Start from the state that another fit had after `step` (absolute) steps."""
+
+    fit: str
+    step: int
+
+
+Start = Init | At
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fit:
+    """Train from `start` under `mask`, from absolute step `first` to `last`. With first = last it is an evaluation.
+
+    Args:
+        start: which weights to start from; a reference, never a tensor.
+        mask: which weights exist; None: all.
+        first, last: absolute steps; learning-rate schedule and data order go by them.
+        order: seed of the data order.
+        noise: seed of per-step noise (dropout).
+        held_rate: the learning rate stays at what the schedule gives for this step; None: it follows the schedule.
+        keep: steps (or moments) whose states to keep beside the last; a wish, not identity.
+    """
+
+    start: Start
+    mask: Mask | None
+    first: int = 0
+    last: int
+    order: int
+    noise: int
+    held_rate: int | None = added(None)
+    keep: tuple[int | Moment, ...] = wish(())
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.first <= self.last:
+            raise UsageError(f"A fit from step {self.first} to step {self.last}; expected 0 <= first <= last.")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Prune:
+    """Score the state `start` and cut `mask` down to `keep` weights in all.
+
+    Args:
+        seed: of the criterion's own random streams.
+    """
+
+    start: Start
+    mask: Mask
+    pruner: Pruner
+    keep: int
+    seed: int
+
+
+Request = Fit | Prune
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Point:
+    """One row of a curve. Losses and metrics are means over the set; `train` is the running mean of the batches since
+    the row before; None: not measured."""
+
+    step: int
+    train_loss: float | None = None
+    train_metric: float | None = None
+    validation_loss: float | None = None
+    validation_metric: float | None = None
+    test_loss: float | None = None
+    test_metric: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """What was measured along a training, in order of steps."""
+
+    points: tuple[Point, ...] = ()
+
+    @property
+    def early_stop(self) -> Point | None:
+        """The evaluated point (never step 0) of smallest validation loss, the first one on ties."""
+        usable = [
+            p for p in self.points if p.step > 0 and p.validation_loss is not None and math.isfinite(p.validation_loss)
+        ]
+        return min(usable, key=lambda p: p.validation_loss or 0.0, default=None)
+
+    @property
+    def end(self) -> Point | None:
+        """The last point."""
+        return self.points[-1] if self.points else None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trained:
+    """The answer to a `Fit`: where the kept states are, and what was measured on the way.
+
+    Args:
+        request: digest of the fit (with its task).
+        states: step -> digest of the stored state.
+        diverged_at: the step at which a loss was seen not to be finite; None: it never was.
+        train_metric: over the whole training set, at the end.
+        metric: what the metrics measure ("accuracy").
+        seconds: of computing, all sessions together.
+        provenance: engine, versions, hardware: what made it, no part of what it is.
+    """
+
+    request: str
+    first: int
+    last: int
+    curve: Curve
+    states: Mapping[int, str] = field(default_factory=dict)
+    mask_digest: str | None = None
+    kept: Mapping[str, int] = field(default_factory=dict)
+    prunable: int = 0
+    diverged_at: int | None = None
+    train_loss: float | None = None
+    train_metric: float | None = None
+    metric: str = "accuracy"
+    seconds: float = 0.0
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def at(self, moment: int | Moment) -> At:
+        """A reference to this fit's state at a step or moment (`INIT` is its first step).
+
+        Raises:
+            UsageError: the step lies outside the fit.
+        """
+        if isinstance(moment, Moment):
+            stop = self.curve.early_stop
+            named = {Moment.INIT: self.first, Moment.END: self.last}
+            moment = named[moment] if moment in named else (stop.step if stop else self.last)
+        if not self.first <= moment <= self.last:
+            raise UsageError(f"Step {moment} lies outside the training from step {self.first} to {self.last}.")
+        return At(fit=self.request, step=moment)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pruned:
+    """The answer to a `Prune`: the mask."""
+
+    request: str
+    mask: Mask
+    seconds: float = 0.0
+
+
+Answer = Trained | Pruned
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, order=True)
+class Arm:
+    """Which part a request plays in an experiment."""
+
+    name: str
+    draw: int = 0
+
+
+TICKET = Arm(name="ticket")
+CUT = Arm(name="cut")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Round:
+    """What a search wants next: it goes on when `ask` is answered; `aside` (controls) never holds it up."""
+
+    level: int
+    ask: Mapping[Arm, Request] = field(default_factory=dict)
+    aside: Mapping[Arm, Request] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Found:
+    """What a search ends with: the mask of its last level."""
+
+    mask: Mask
+
+
+Search = Generator[Round, Mapping[Arm, Answer], Found]

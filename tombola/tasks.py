@@ -1,0 +1,208 @@
+"""Tasks: the one door to the world. A search never sees data; the runner sees a task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+from torch import nn
+
+from tombola.criteria import Probe
+from tombola.data import Dataset
+from tombola.errors import UsageError, suggest
+from tombola.masks import Mask
+from tombola.models.net import Net
+from tombola.models.imported import build_imported, import_factory, source_digest
+from tombola.models.registry import MODELS
+from tombola.requests import Fit
+from tombola.scopes import Scope
+from tombola.specs import digest
+from tombola.streams import seeded
+from tombola.training.checkpoint import Checkpoint
+from tombola.training.loop import Events, Measured, train
+from tombola.training.sets import Sets, prepare
+from tombola.training.settings import Training
+from tombola.training.state import State, load_state
+
+__all__ = ["Metric", "Supervised", "Task", "resolve_device"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Metric:
+    """What a task is judged by."""
+
+    name: str
+    larger_is_better: bool
+
+
+class Task(Protocol):
+    """What the runner needs from the world: images, a user's own loop, gene networks."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Identity of data and code by content; never a path."""
+
+    @property
+    def metric(self) -> Metric:
+        """What is measured."""
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of a whole training."""
+
+    def build(self, seed: int) -> nn.Module:
+        """A freshly initialised network; two seeds differ."""
+
+    def prunable(self, scope: Scope) -> Mask:
+        """The dense mask."""
+
+    def probe(self, seed: int) -> Probe:
+        """What criteria may look at."""
+
+    def fit(self, fit: Fit, start: State, *, events: Events, resume: Checkpoint | None = None) -> Measured:
+        """Train the weights `start` as `fit` says."""
+
+
+def resolve_device(name: str) -> torch.device:
+    """The torch device of this name; "auto" is a CUDA device where there is one, else the CPU.
+
+    Raises:
+        UsageError: torch does not know the device, or it is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0].split(":")[0]
+        raise UsageError(f"The device {name!r} cannot be used: {reason}. Use --device cpu.") from error
+    return device
+
+
+@dataclass(kw_only=True, eq=False)
+class Supervised:
+    """A network trained on examples with labels or targets.
+
+    Args:
+        dataset: the examples.
+        model: a name of `tombola.models.MODELS`, an import path `package.module:factory`, or a factory `() -> module`
+            (at the top level of a module, where requests run in other processes).
+        net: options of a registered network.
+        training: how it is trained.
+        device: where ("cpu", "cuda", ...); no part of the identity.
+
+    Raises:
+        UsageError: the network cannot be built, or its output does not fit the labels.
+    """
+
+    dataset: Dataset
+    model: str | Callable[[], nn.Module]
+    training: Training
+    net: Net = field(default_factory=Net)
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        self._sets: Sets | None = None
+        self._dense: dict[Scope, Mask] = {}
+        self._check()
+        data = self.dataset.fingerprint
+        self._fingerprint = digest(
+            {"data": data, "model": self._code(), "training": self.training, "kind": "supervised"}
+        )
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "_sets": None}  # another process prepares its own
+
+    @property
+    def fingerprint(self) -> str:
+        """Identity of arrays, network and training settings."""
+        return self._fingerprint
+
+    @property
+    def metric(self) -> Metric:
+        """Accuracy for class labels, mean squared error for targets."""
+        if self.dataset.classes:
+            return Metric(name="accuracy", larger_is_better=True)
+        return Metric(name="mean squared error", larger_is_better=False)
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of a whole training."""
+        return self.training.steps
+
+    @property
+    def outputs(self) -> int:
+        """Numbers the network must put out for one example: classes, or the width of the targets."""
+        return self.dataset.classes or max(1, self.dataset.y_train[0].numel())
+
+    def _code(self) -> object:
+        if isinstance(self.model, str) and self.model in MODELS:
+            return {"name": self.model, "net": self.net}
+        factory = import_factory(self.model) if isinstance(self.model, str) else self.model
+        name = self.model if isinstance(self.model, str) else getattr(factory, "__qualname__", type(factory).__name__)
+        return {"name": name, "source": source_digest(factory), "shapes": {n: list(s) for n, s in self._shapes.items()}}
+
+    def build(self, seed: int) -> nn.Module:
+        """The network of this seed, in training mode, on the CPU."""
+        if not isinstance(self.model, str):
+            return build_imported(getattr(self.model, "__qualname__", "model"), self.model, seed)
+        if self.model in MODELS:
+            return MODELS[self.model](self.dataset.input_shape, self.outputs, self.net, seed)
+        if ":" not in self.model:
+            raise UsageError(
+                f"Unknown model {self.model!r}. {suggest(self.model, MODELS)} Or give package.module:factory."
+            )
+        return build_imported(self.model, import_factory(self.model), seed)
+
+    def prunable(self, scope: Scope) -> Mask:
+        """The dense mask of the network."""
+        if scope not in self._dense:
+            self._dense[scope] = Mask.dense(self.build(0), scope)
+        return self._dense[scope]
+
+    def probe(self, seed: int) -> Probe:
+        """What criteria may look at."""
+        return Probe(seed=seed)
+
+    @property
+    def sets(self) -> Sets:
+        """The examples on the device, made when first needed."""
+        if self._sets is None:
+            self._sets = prepare(self.dataset, self.training, resolve_device(self.device))
+        return self._sets
+
+    def fit(self, fit: Fit, start: State, *, events: Events, resume: Checkpoint | None = None) -> Measured:
+        """Train by the reference loop."""
+        model = self.build(0)
+        load_state(model, start)
+        model.to(resolve_device(self.device))
+        dense = self.prunable(Scope())
+        return train(model, fit, sets=self.sets, training=self.training, prunable=dense, events=events, resume=resume)
+
+    def _check(self) -> None:
+        """One forward and loss over two examples: what does not fit is said before anything is trained."""
+        if self.training.loss == "cross-entropy" and not self.dataset.classes:
+            raise UsageError("The targets are no class labels; use --loss mean-squared-error.")
+        model = self.build(0)
+        self._shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
+        if not self._shapes:
+            raise UsageError(f"{type(model).__name__} has no parameter, so there is nothing to train or prune.")
+        x, y = self.dataset.x_train[:2], self.dataset.y_train[:2]
+        model.eval()
+        try:
+            with torch.no_grad(), seeded(0):
+                outputs = model(x.to(next(model.parameters()).dtype))
+        except Exception as error:  # whatever a user's forward raises
+            reason = f"{type(error).__name__}: {error}"
+            raise UsageError(f"The model cannot read inputs of shape {tuple(x.shape)}: {reason}") from error
+        if not isinstance(outputs, torch.Tensor) or tuple(outputs.shape) not in {
+            (len(x), self.outputs),
+            tuple(y.shape),
+        }:
+            got = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
+            what = f"{self.dataset.classes} classes" if self.dataset.classes else "targets"
+            wanted = f"got {got} for {len(x)} inputs, expected {(len(x), self.outputs)}"
+            raise UsageError(f"The model's output does not fit the {what}: {wanted}.")
