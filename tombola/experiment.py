@@ -211,6 +211,13 @@ def run_experiment(
         )
     else:
         executor = Inline(experiment.task, store, on_progress=inner.progress, device=device, threads=threads)
+    with store.together():
+        return _drive(experiment, store, executor, inner, device, command)
+
+
+def _drive(
+    experiment: Experiment, store: Store, executor: Inline | Pool, watcher: Watcher, device: str, command: str
+) -> Results:
     journal = _Journal(store, experiment, device, command)
     searches = experiment.searches()
     runner = Runner(
@@ -218,7 +225,7 @@ def run_experiment(
         searches,
         store=store,
         executor=executor,
-        watcher=inner,
+        watcher=watcher,
         on_row=lambda runner: journal.write(runner, state="running"),
     )
     state = "stopped"

@@ -15,7 +15,7 @@ from typing import Any
 
 from tombola.errors import StoreError
 
-__all__ = ["checked_json", "locked", "read_json", "write", "write_json"]
+__all__ = ["checked_json", "locked", "read_json", "refusal", "shared", "write", "write_json"]
 
 _REASONS = {
     errno.ENOSPC: "the disk is full; make room (`tombola gc` removes what no experiment names) and run the same command again",
@@ -114,3 +114,15 @@ def locked(path: Path) -> Iterator[bool]:
                 path.unlink(missing_ok=True)
     finally:
         os.close(handle)
+
+
+@contextlib.contextmanager
+def shared(path: Path, *, exclusive: bool) -> Iterator[bool]:
+    """Hold a shared or exclusive lock on an existing file; yields whether it was got (a shared one is waited for)."""
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, (fcntl.LOCK_EX | fcntl.LOCK_NB) if exclusive else fcntl.LOCK_SH)
+        except BlockingIOError:
+            yield False
+            return
+        yield True

@@ -14,7 +14,7 @@ from tombola.errors import StoreError, UsageError, suggest
 from tombola.requests import Answer, Curve, Point, Pruned, Request, Trained
 from tombola.specs import canonical
 from tombola.store import packing
-from tombola.store.files import locked, read_json, refusal, write, write_json
+from tombola.store.files import locked, read_json, refusal, shared, write, write_json
 
 if TYPE_CHECKING:
     from tombola.masks import Mask
@@ -83,12 +83,13 @@ class Store:
 
     # --- answers
 
-    def _answer_path(self, request: str) -> Path:
+    def answer_path(self, request: str) -> Path:
+        """Where the answer to a request is."""
         return self.root / "answers" / request[:2] / f"{request}.json"
 
     def get(self, request: str) -> Answer | None:
         """The answer to a request, by its digest; None where there is none, or only a damaged one (which is reported)."""
-        path = self._answer_path(request)
+        path = self.answer_path(request)
         try:
             content = read_json(path)
             if content is None:
@@ -109,21 +110,22 @@ class Store:
             content |= {"kind": "pruned", "mask": self.keep_mask(answer.mask), "seconds": answer.seconds}
         else:
             content |= {"kind": "trained", "answer": _plain(answer)}
-        write_json(self._answer_path(request), content)
+        write_json(self.answer_path(request), content)
 
     # --- objects
 
-    def _object_path(self, digest: str) -> Path:
+    def object_path(self, digest: str) -> Path:
+        """Where an object is."""
         return self.root / "objects" / digest[:2] / f"{digest}.safetensors"
 
     def _put_object(self, data: bytes) -> str:
         digest = hashlib.sha256(data).hexdigest()
-        if not self._object_path(digest).exists():
-            write(self._object_path(digest), data)
+        if not self.object_path(digest).exists():
+            write(self.object_path(digest), data)
         return digest
 
     def _object(self, digest: str) -> bytes:
-        path = self._object_path(digest)
+        path = self.object_path(digest)
         try:
             data = path.read_bytes()
         except FileNotFoundError as error:
@@ -152,7 +154,7 @@ class Store:
 
     def has(self, digest: str) -> bool:
         """Whether there is an object of this digest (its content is checked when it is read)."""
-        return self._object_path(digest).exists()
+        return self.object_path(digest).exists()
 
     def keep_mask(self, mask: Mask) -> str:
         """Write a mask; returns the digest of its file."""
@@ -208,6 +210,24 @@ class Store:
     def lock(self, request: str) -> contextlib.AbstractContextManager[bool]:
         """The lock of a request; yields whether it was got, without waiting."""
         return locked(self.root / "locks" / request)
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """Use the store beside other runs; garbage collection keeps away meanwhile."""
+        with shared(self.root / "format.json", exclusive=False):
+            yield
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Use the store while no run does.
+
+        Raises:
+            StoreError: a run is using it.
+        """
+        with shared(self.root / "format.json", exclusive=True) as got:
+            if not got:
+                raise StoreError(f"A run is using the store {self.root}; wait until it has ended.")
+            yield
 
     # --- experiments
 

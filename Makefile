@@ -1,0 +1,49 @@
+# Everything a person or a machine does here. Each target sets up what it needs; `make help` lists them.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+EXTRAS ?= dev
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint types tests mutants bench clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(STAMP): pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing into $(VENV) (about a minute the first time)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]' 2>&1 | grep -v '^WARNING: Location' || true
+	@$(BIN)/python -c 'import tombola, torch, pytest'
+	@touch $@
+
+install: $(STAMP)  ## install into .venv, with the tombola command
+
+demo: $(STAMP)  ## the main job on the embedded data: winning tickets in LeNet-300-100, with a page to open
+	@$(BIN)/tombola run digits-lenet
+
+test: lint types tests  ## lint, types, tests, doctests, examples
+
+lint: $(STAMP)  ## ruff: style, annotations, formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP)  ## mypy, strict
+	$(BIN)/mypy
+
+tests: $(STAMP)  ## pytest with warnings as errors, doctests and examples
+	$(BIN)/python -m pytest tests
+	$(BIN)/python -m pytest --doctest-modules tombola
+
+mutants: $(STAMP)  ## put known mistakes back, one at a time, and see the tests fail
+	$(BIN)/python tests/mutants.py
+
+bench: $(STAMP)  ## the quick benchmarks, with their targets
+	$(BIN)/python benchmarks/step.py
+	$(BIN)/python benchmarks/select.py
+	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/kill_resume.py --runs 3
+
+clean:  ## remove the virtual environment and caches (never a store)
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,36 @@
+"""`tombola gc`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Annotated
+
+import tyro
+
+from tombola.commands.arguments import STORE, JsonFile, StorePath, check_target, open_store, parse, write_out
+from tombola.store.collect import collect
+
+__all__ = ["Gc", "main"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gc:
+    """Remove what no experiment in the store names: answers, states, masks, leftovers of interrupted runs."""
+
+    drop: Annotated[tuple[str, ...], tyro.conf.arg(metavar="EXPERIMENT", help="Remove these experiments first.")] = ()
+    dry_run: Annotated[bool, tyro.conf.arg(help="Only say what would go.")] = False
+    json: JsonFile = ""
+    store: StorePath = STORE
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Remove, and say how much."""
+    asked = parse(Gc, arguments, command="gc")
+    check_target(asked.json)
+    found = collect(open_store(asked.store), drop=asked.drop, dry_run=asked.dry_run)
+    if asked.json != "-":
+        verb = "Would remove" if asked.dry_run else "Removed"
+        print(f"{verb} {found.experiments} experiments and {found.files:,} files, {found.bytes / 1e6:,.1f} MB.")
+    write_out(asked.json, {"schema": 1, **asdict(found), "dry_run": asked.dry_run})
+    return 0

@@ -1,0 +1,102 @@
+"""`tombola show`."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from tombola.commands.arguments import STORE, JsonFile, StorePath, check_target, open_store, parse, write_out
+from tombola.errors import UsageError, suggest
+from tombola.recipes import RECIPES, find_recipe, to_toml
+from tombola.requests import Trained
+from tombola.store import Store
+
+__all__ = ["Show", "main"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Show:
+    """Show an experiment in a store, or a recipe."""
+
+    what: tyro.conf.Positional[
+        Annotated[str, tyro.conf.arg(metavar="EXPERIMENT|RECIPE", help="Digest (or its beginning), name, or .toml file.")]
+    ]
+    toml: Annotated[bool, tyro.conf.arg(help="Print the recipe alone, as a file for `tombola run FILE.toml`.")] = False
+    json: JsonFile = ""
+    store: StorePath = STORE
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print what is known of an experiment, or a recipe as TOML."""
+    asked = parse(Show, arguments, command="show")
+    check_target(asked.json)
+    if asked.what in RECIPES or asked.what.endswith(".toml"):
+        recipe = find_recipe(asked.what)
+        if asked.json != "-":
+            print(to_toml(recipe), end="")
+        write_out(asked.json, {"schema": 1, "recipe": asdict(recipe)})
+        return 0
+    store = _store(asked)
+    digest, content = store.experiment(asked.what)
+    if asked.toml:
+        print(content["settings"], end="")
+        return 0
+    found = _facts(digest, content, store)
+    if asked.json != "-":
+        _print(found, content)
+    write_out(asked.json, {"schema": 1, **found, "settings": content["settings"]})
+    return 0
+
+
+def _store(asked: Show) -> Store:
+    if not Path(asked.store).exists():
+        hint = suggest(asked.what, RECIPES)
+        raise UsageError(f"{asked.what!r} is no recipe ({hint}) and there is no store at {asked.store}.")
+    return open_store(asked.store)
+
+
+def _facts(digest: str, content: Mapping[str, Any], store: Store) -> dict[str, Any]:
+    fits = [row for row in content["rows"] if row["arm"] != "cut"]
+    answers = [answer for row in fits if isinstance(answer := store.get(row["request"]), Trained)]
+    return {
+        "experiment": digest,
+        "recipe": content["recipe"],
+        "state": content["state"],
+        "begun": content["begun"],
+        "command": content["command"],
+        "fits": dict(Counter(row["arm"] for row in fits)),
+        "levels": max((row["level"] for row in fits), default=0),
+        "replicates": len({row["replicate"] for row in fits}),
+        "steps": sum(answer.last - answer.first for answer in answers),
+        "seconds": sum(answer.seconds for answer in answers),
+        "diverged": sum(answer.diverged_at is not None for answer in answers),
+        "engines": dict(Counter(str(answer.provenance.get("engine")) for answer in answers)),
+        "made_with": content["provenance"],
+        "failures": content["failures"],
+        "ended": content["ended"],
+    }
+
+
+def _print(found: Mapping[str, Any], content: Mapping[str, Any]) -> None:
+    begun = time.strftime("%Y-%m-%d %H:%M", time.localtime(found["begun"]))
+    print(f"experiment  {found['experiment']}")
+    print(f"recipe      {found['recipe']} ({found['state']}, begun {begun})")
+    arms = ", ".join(f"{count} {arm}" for arm, count in found["fits"].items())
+    print(f"fits        {arms or 'none yet'}; levels 0-{found['levels']}, {found['replicates']} replicates")
+    print(f"computing   {found['steps']:,} steps in {found['seconds']:,.0f} s; {found['diverged']} diverged")
+    engines = ", ".join(f"{name} ({count} fits)" for name, count in found["engines"].items())
+    print(f"engine      {engines}")
+    print(f"made with   {', '.join(f'{k} {v}' for k, v in found['made_with'].items() if k != 'engine')}")
+    if found["command"]:
+        print(f"command     {found['command']}")
+    for failure in found["failures"]:
+        print(f"failed      replicate {failure['replicate']}, level {failure['level']}, {failure['arm']}: {failure['cause']}")
+    for end in found["ended"]:
+        print(f"ended       replicate {end['replicate']}, level {end['level']}: {end['cause']}")
+    print(f"\n{content['settings']}", end="")

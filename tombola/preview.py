@@ -1,0 +1,147 @@
+"""What an experiment will cost, before it starts: its searches are run with made-up answers."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+
+from tombola.analysis.document import PLAYED
+from tombola.errors import TombolaError
+from tombola.executors.work import unmet
+from tombola.experiment import Experiment
+from tombola.masks import Mask
+from tombola.requests import Answer, Arm, Curve, Fit, Init, Prune, Pruned, Request, Round, Trained
+from tombola.runner import request_digest
+from tombola.store import Store
+from tombola.tasks import Supervised, Task
+from tombola.training.evaluation import evaluate
+from tombola.training.loop import silent
+from tombola.training.state import state_of
+
+__all__ = ["Cost", "Preview", "measure", "preview"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Preview:
+    """What an experiment consists of.
+
+    Args:
+        fits: trainings in all.
+        stored: those whose answer is there.
+        steps: optimizer steps of the others.
+        evaluations: of the others.
+        bytes: that the others will take in the store, about.
+        levels: level -> trainings that are reported.
+    """
+
+    fits: int
+    stored: int
+    steps: int
+    evaluations: int
+    bytes: int
+    levels: Mapping[int, int]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cost:
+    """Seconds of computing: of one optimizer step, one evaluation, and the last look at the whole training set."""
+
+    step: float
+    evaluation: float
+    end: float
+
+    def seconds(self, found: Preview) -> float:
+        """Of all that is not stored, on one core, about."""
+        return found.steps * self.step + found.evaluations * self.evaluation + (found.fits - found.stored) * self.end
+
+
+def preview(experiment: Experiment, store: Store | None) -> Preview:
+    """Run the searches of an experiment with answers from the store, and made-up ones where it has none."""
+    dense = experiment.plans[0].dense
+    fits = stored = steps = evaluations = size = 0
+    levels: Counter[int] = Counter()
+    for search in experiment.searches().values():
+        answers: dict[Arm, Answer] | None = None
+        with contextlib.suppress(TombolaError, StopIteration):
+            while True:
+                asked = next(search) if answers is None else search.send(answers)
+                answers = {}
+                for arm, request, waits in _requests(asked):
+                    name = request_digest(experiment.task.fingerprint, request)
+                    known = store.get(name) if store else None
+                    if isinstance(request, Fit):
+                        fits += 1
+                        levels[asked.level] += arm.name in PLAYED
+                        if isinstance(known, Trained) and store and not unmet(request, known, store):
+                            stored += 1
+                        else:
+                            steps += request.last - request.first
+                            evaluations += (request.last - request.first) // experiment.recipe.eval_every + 1
+                            size += _bytes(request, dense)
+                    if waits:
+                        answers[arm] = known or _made_up(name, request)
+    return Preview(fits=fits, stored=stored, steps=steps, evaluations=evaluations, bytes=size, levels=dict(levels))
+
+
+def _requests(asked: Round) -> list[tuple[Arm, Request, bool]]:
+    waiting = [(arm, request, True) for arm, request in asked.ask.items()]
+    return waiting + [(arm, request, False) for arm, request in asked.aside.items()]
+
+
+def _bytes(fit: Fit, dense: Mask) -> int:
+    states = 1 + len([step for step in fit.keep if not isinstance(step, int) or step < fit.last])
+    return states * 4 * (fit.mask or dense).alive + dense.total // 8 + 8000
+
+
+def _made_up(name: str, request: Request) -> Answer:
+    if isinstance(request, Fit):
+        return Trained(request=name, first=request.first, last=request.last, curve=Curve())
+    return Pruned(request=name, mask=_thinned(request))
+
+
+def _thinned(request: Prune) -> Mask:
+    """A mask of about the wanted size: every tensor keeps the same share, its first survivors."""
+    mask, found = request.mask, {}
+    for name, left in mask.kept.items():
+        budget = max(1, round(left * request.keep / mask.alive))
+        places = mask[name].flatten()
+        found[name] = (places & (places.cumsum(0) <= budget)).view(mask.shapes[name])
+    return Mask(found)
+
+
+def measure(task: Task, seconds: float = 1.5) -> Cost:
+    """Time a few steps and one evaluation of a task, in about so many seconds of one core."""
+    if not isinstance(task, Supervised):
+        return Cost(step=0.0, evaluation=0.0, end=0.0)
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return _measured(task, seconds)
+    finally:
+        torch.set_num_threads(before)
+
+
+def _measured(task: Supervised, seconds: float) -> Cost:
+    model, sets, training = task.build(0), task.sets, task.training
+    model.to(sets.train.x.device)
+    start = time.perf_counter()
+    evaluate(model, sets.validation, sets, training)
+    evaluate(model, sets.test, sets, training)
+    evaluation = time.perf_counter() - start
+    end = evaluation * len(sets.train_index) / (len(sets.validation) + len(sets.test))
+    step, count = 0.0, 5
+    while True:
+        last = min(count, training.eval_every, training.steps)
+        fit = Fit(start=Init(seed=0), mask=None, last=last, order=0, noise=0)
+        start = time.perf_counter()
+        task.fit(fit, state_of(task.build(0)), events=silent())
+        taken = time.perf_counter() - start
+        step = max(1e-6, (taken - 2 * evaluation - end) / fit.last)
+        if taken > seconds / 2 or count >= min(training.eval_every, training.steps):
+            return Cost(step=step, evaluation=evaluation, end=end)
+        count *= 4
