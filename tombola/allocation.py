@@ -29,9 +29,10 @@ def globally(scores: Mapping[str, Tensor], mask: Mask, keep: int) -> dict[str, i
     >>> globally({"a": torch.arange(4.0).view(2, 2), "b": 10 + torch.arange(4.0).view(2, 2)}, mask, 5)
     {'a': 1, 'b': 4}
     """
-    gone = smallest(list(scores.values()), mask.alive - keep, [mask[n] for n in scores], names=list(scores))
-    kept = mask.kept
-    return {name: kept[name] - int(places.sum()) for name, places in zip(scores, gone, strict=True)}
+    kept, ordered = mask.kept, [scores[name] for name in mask]  # ties go by the order of the mask, not of the scores
+    alive = [places.to(score.device) for places, score in zip(mask.values(), ordered, strict=True)]
+    gone = smallest(ordered, mask.alive - keep, alive, names=list(mask))
+    return {name: kept[name] - int(places.sum()) for name, places in zip(mask, gone, strict=True)}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,7 +85,7 @@ class Layerwise:
                 if sum(counts.values()) == keep:
                     return counts
                 raise UsageError(
-                    f"Rate {self.rate} stops removing at {sum(counts.values()):,} weights, above the {keep:,} asked for."
+                    f"Rate {self.rate} stops at {sum(counts.values()):,} weights, above the {keep:,} asked for."
                 )
             counts = below
 

@@ -139,14 +139,15 @@ class Mask(Mapping[str, "Tensor"]):
 
     def within(self, other: Mask) -> bool:
         """Whether every weight kept here is kept in `other` too (masks of successive levels are nested)."""
-        return list(self) == list(other) and all(not bool((self[n] & ~other[n]).any()) for n in self)
+        alike = list(self._shapes.items()) == list(other._shapes.items())
+        return alike and all(not bool((self[n] & ~other[n]).any()) for n in self)
 
     def sparse(self) -> dict[str, Tensor]:
         """The tensors in which something is pruned: a dense tensor needs no masking."""
         return {name: self[name] for name in self if self._kept[name] < math.prod(self._shapes[name])}
 
     def require(self, weights: Mapping[str, Tensor]) -> None:
-        """Check that every masked tensor is in `weights` with the same shape; `UsageError` names the first that is not."""
+        """Check that `weights` has every masked tensor in the same shape; `UsageError` names the first it has not."""
         for name, shape in self._shapes.items():
             if name not in weights:
                 raise UsageError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -22,8 +21,8 @@ __all__ = ["Pruner", "prune", "shuffled"]
 class Pruner:
     """Criterion and allocation together: (model, mask, keep) -> the mask of the `keep` weights that stay.
 
-    Removes exactly as many weights as asked, the smallest scores first, ties by position in module order; never a weight
-    that is already pruned, never the last weight of a tensor.
+    Removes exactly as many weights as asked, the smallest scores first, ties by position in module order; never a
+    weight that is already pruned, never the last weight of a tensor.
     """
 
     criterion: Criterion = field(default=magnitude)
@@ -41,8 +40,11 @@ class Pruner:
         scores = self.criterion(model, mask, probe or Probe())
         _check(scores, mask)
         left, counts = mask.kept, self.allocation(scores, mask, keep)
+        if counts.keys() != mask.keys() or sum(counts.values()) != keep or any(counts[n] > left[n] for n in mask):
+            raise UsageError(f"The allocation gave {counts}; expected {keep:,} in all and at most {left}.")
         found = {}
-        for name, budget in counts.items():
+        for name in mask:
+            budget = counts[name]
             if budget < 1:
                 raise UsageError(
                     f"Keeping {keep:,} of {mask.total:,} weights would empty {name!r} ({left[name]:,} left before); "
@@ -114,15 +116,16 @@ def shuffled(mask: Mask, seed: int) -> Mask:
     ({'w': 5}, False)
     """
     for attempt in range(20):  # a tiny tensor may draw its own arrangement
-        draw = _permuted(mask, lambda name, a=attempt: stream(seed, f"shuffle/{a}/{name}"))
+        draw = _permuted(mask, seed, attempt)
         if draw != mask:
             return draw
     raise UsageError(f"{mask!r} has no other arrangement of its weights, so it cannot be shuffled.")
 
 
-def _permuted(mask: Mask, generator: Callable[[str], torch.Generator]) -> Mask:
+def _permuted(mask: Mask, seed: int, attempt: int) -> Mask:
     places = {}
     for name in mask:
         kept = mask[name]
-        places[name] = kept.flatten()[torch.randperm(kept.numel(), generator=generator(name))].view_as(kept)
+        order = torch.randperm(kept.numel(), generator=stream(seed, f"shuffle/{attempt}/{name}"))
+        places[name] = kept.flatten()[order].view_as(kept)
     return Mask(places)

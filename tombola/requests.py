@@ -181,7 +181,7 @@ class Trained:
         if isinstance(moment, Moment):
             stop = self.curve.early_stop
             named = {Moment.INIT: self.first, Moment.END: self.last}
-            moment = named[moment] if moment in named else (stop.step if stop else self.last)
+            moment = named.get(moment, stop.step if stop else self.last)
         if not self.first <= moment <= self.last:
             raise UsageError(f"Step {moment} lies outside the training from step {self.first} to {self.last}.")
         return At(fit=self.request, step=moment)

@@ -139,6 +139,7 @@ class Runner:
                 else:
                     asked = next(search) if answers is None else search.send(answers)
             except StopIteration:
+                self._close(replicate)
                 return
             except TombolaError as error:
                 self._end(replicate, error)
@@ -147,8 +148,16 @@ class Runner:
             if answers is None:
                 return
 
+    def _close(self, replicate: int) -> None:
+        """Nobody waits any more for what the last round of a search asked for."""
+        self._round[replicate] = Round(level=self._level(replicate)), {}
+
+    def _level(self, replicate: int) -> int:
+        return self._round[replicate][0].level if replicate in self._round else 0
+
     def _end(self, replicate: int, error: TombolaError) -> None:
-        level = self._round[replicate][0].level if replicate in self._round else 0
+        level = self._level(replicate)
+        self._close(replicate)
         failure = Failure(place=Place(level=level, replicate=replicate, arm=Arm(name="search")), cause=str(error))
         self.ended.append(failure)
         if not isinstance(error, FitFailed):  # else its request stands among the failures, or its row says diverged
@@ -219,12 +228,19 @@ class Runner:
 
     def _make_again(self, name: str, needs: At) -> None:
         """Put a request aside until the fit that it starts from has made the state it needs."""
-        source = self._known.get(needs.fit)
+        source, answer = self._known.get(needs.fit), self._store.get(needs.fit)
+        what = f"it starts from step {needs.step} of the fit {needs.fit[:12]}"
         if not isinstance(source, Fit):
-            cause = f"it starts from step {needs.step} of the fit {needs.fit[:12]}, which this experiment does not have"
-            self._settle(Failed(digest=name, cause=cause))
+            self._settle(Failed(digest=name, cause=f"{what}, which this experiment does not have"))
             return
-        self._blocked.setdefault(needs.fit, []).append(name)
+        if not source.first <= needs.step <= source.last or (
+            isinstance(answer, Trained) and answer.diverged_at is not None
+        ):
+            self._settle(Failed(digest=name, cause=f"{what}, which never came there"))
+            return
+        blocked = self._blocked.setdefault(needs.fit, [])
+        if name not in blocked:
+            blocked.append(name)
         if needs.fit not in self._pending:
             wish = replace(source, keep=(*source.keep, needs.step))
             self._pending[needs.fit] = _Pending(Job(digest=needs.fit, request=wish))

@@ -24,7 +24,7 @@ def step_down(counts: Mapping[str, int], rates: Mapping[str, float], share: floa
 def geometric(counts: Mapping[str, int], rates: Mapping[str, float], levels: int) -> list[dict[str, int]]:
     """Weights left in each layer at the levels 1 to `levels` when a layer loses its rate of the survivors at each.
 
-    n_{L+1} = n_L - round(rate x n_L), density about (1 - rate)^L (Frankle and Carbin 2019, arXiv 1803.03635, Strategy 1).
+    n_{L+1} = n_L - round(rate x n_L), density about (1 - rate)^L (Frankle and Carbin 2019, arXiv 1803.03635).
 
     Args:
         counts: layer -> weights at level 0.
@@ -56,7 +56,7 @@ def totals(schedule: Schedule, total: int, levels: int) -> list[dict[str, int]]:
 
 
 def check_ladder(start: Mapping[str, int], ladder: Sequence[Mapping[str, int]]) -> None:
-    """Refuse a ladder with a level that empties a layer or removes nothing.
+    """Refuse a ladder with a level that empties a layer, removes nothing or brings weights back.
 
     Raises:
         UsageError: names the level, the layer, and how many levels are possible.
@@ -67,8 +67,10 @@ def check_ladder(start: Mapping[str, int], ladder: Sequence[Mapping[str, int]]) 
         empty = [name for name, n in counts.items() if n < 1]
         if empty:
             raise UsageError(f"Level {level} would empty {empty[0]!r} ({before[empty[0]]} left before it); {fix}.")
-        left = sum(counts.values())
-        if left == sum(before.values()):
+        left, had = sum(counts.values()), sum(before.values())
+        if left > had:
+            raise UsageError(f"Level {level} has {left:,} weights, above the {had:,} before it; densities must fall.")
+        if left == had:
             fix = f"use --levels {level - 1} or fewer" if level > 1 else "use a larger --rate"
             raise UsageError(f"At level {level} nothing is left to remove: all {left:,} weights stay; {fix}.")
         before = counts

@@ -19,9 +19,9 @@ _WEIGHT = (nn.Linear, nn.Bilinear, nn.modules.conv._ConvNd)
 class Scope:
     """Which tensors may be pruned: the default kinds, less those that match a pattern of `protect`.
 
-    Default kinds: weights with two or more dimensions of Linear, Bilinear, Conv*, RNN/LSTM/GRU, attention projections and
-    Transformers' `Conv1D`. Never embeddings, norms and biases; a tied tensor once, under its first name; a layer under a
-    parametrization (weight norm, LoRA) has no such parameter and stays dense.
+    Default kinds: weights with two or more dimensions of Linear, Bilinear, Conv*, RNN/LSTM/GRU, attention projections
+    and Transformers' `Conv1D`. Never embeddings (nor what is tied to one), norms and biases; a tied tensor once, under
+    its first name; a layer under a parametrization (weight norm, LoRA) has no such parameter and stays dense.
 
     Args:
         protect: shell patterns (`"*head*"`) over the names of `named_parameters()`; each must match something.
@@ -54,6 +54,7 @@ def prunable(model: nn.Module, scope: Scope) -> dict[str, nn.Parameter]:
     ['0.weight']
     """
     names = dict(model.named_parameters())  # a tied parameter appears once, under its first name
+    embedded = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding | nn.EmbeddingBag)}
     for pattern in scope.protect:
         if not any(fnmatchcase(name, pattern) for name in names):
             raise UsageError(f"protect={pattern!r} matches no parameter. {suggest(pattern, names)}")
@@ -62,7 +63,9 @@ def prunable(model: nn.Module, scope: Scope) -> dict[str, nn.Parameter]:
         for own in _own_weights(module):
             name = f"{prefix}.{own}" if prefix else own
             weight = names.get(name)
-            if weight is None or weight.ndim < 2 or any(fnmatchcase(name, pattern) for pattern in scope.protect):
+            if weight is None or weight.ndim < 2 or id(weight) in embedded:
+                continue
+            if any(fnmatchcase(name, pattern) for pattern in scope.protect):
                 continue
             if not weight.is_floating_point():
                 raise UsageError(f"{name!r} has dtype {weight.dtype}; only real floating-point weights can be pruned.")
@@ -70,6 +73,6 @@ def prunable(model: nn.Module, scope: Scope) -> dict[str, nn.Parameter]:
     if not found:
         raise UsageError(
             f"{type(model).__name__} has no prunable weight: expected a Linear, convolution, recurrent or attention "
-            f"layer outside protect={list(scope.protect)}. {'It has ' + ', '.join(list(names)[:5]) if names else 'It has no parameter'}."
+            f"layer outside protect={list(scope.protect)}. Its parameters: {', '.join(list(names)[:5]) or 'none'}."
         )
     return found

@@ -1,4 +1,4 @@
-"""Specifications: frozen dataclasses -> canonical JSON -> digest. What determines a result is in the digest, all of it."""
+"""Specifications: frozen dataclasses -> canonical JSON -> digest. All that determines a result is in the digest."""
 
 from __future__ import annotations
 
@@ -56,28 +56,44 @@ def _fields(value: Any) -> dict[str, Json]:
     return found
 
 
-def _function(value: Callable[..., Any]) -> Json:
-    name = f"{value.__module__}:{value.__qualname__}"
-    if value.__module__.split(".")[0] == "tombola":
-        return {"function": value.__name__}
+def _own(value: Any) -> bool:
+    return bool(value.__module__.split(".")[0] == "tombola")
+
+
+def _source(value: Any) -> str:
     try:
-        source = inspect.getsource(value)
+        return hashlib.sha256(inspect.getsource(value).encode()).hexdigest()
     except (OSError, TypeError) as error:
+        name = f"{value.__module__}:{value.__qualname__}"
         raise UsageError(
             f"The source of {name} cannot be read, so its results could not be told apart; define it in a file."
         ) from error
-    return {"function": name, "source": hashlib.sha256(source.encode()).hexdigest()}
 
 
-def canonical(value: Any) -> Json:  # noqa: PLR0911 - one return for each kind of value
+def _function(value: Callable[..., Any]) -> Json:
+    name, captured = f"{value.__module__}:{value.__qualname__}", value.__code__.co_freevars
+    if captured or value.__name__ == "<lambda>":
+        what = f"captures {', '.join(captured)}" if captured else "has no name"
+        raise UsageError(
+            f"The function {name} {what}, so its results could not be told apart; "
+            f"define it at the top of a file, its options as fields of a frozen dataclass with __call__."
+        )
+    if _own(value):
+        return {"function": value.__name__}
+    defaults = [value.__defaults__, value.__kwdefaults__]
+    return {"function": name, "source": _source(value)} | ({"defaults": canonical(defaults)} if any(defaults) else {})
+
+
+def canonical(value: Any) -> Json:
     """The JSON form of a specification: class name, schema version and every identity field, defaults included.
 
-    Values: None, bool, int, finite float, str, Enum, sequence, mapping with string keys, frozen dataclass, an object with
-    a `digest` (a `Mask`), or a function (Tombola's own by name; a user's by name and source).
+    Values: None, bool, int, finite float, str, Enum, sequence, mapping with string keys, frozen dataclass, an object
+    with a `digest` (a `Mask`), or a function (Tombola's own by name; a user's by name, source and default arguments, as
+    a user's dataclass with `__call__` is by fields and source).
 
     Raises `UsageError` for anything else: what cannot be written down cannot identify a result.
     """
-    if value is None or isinstance(value, bool | int | str) and not isinstance(value, Enum):
+    if value is None or (isinstance(value, bool | int | str) and not isinstance(value, Enum)):
         return value
     if isinstance(value, Enum):
         return value.value if isinstance(value.value, str) else value.name
@@ -86,9 +102,13 @@ def canonical(value: Any) -> Json:  # noqa: PLR0911 - one return for each kind o
     if isinstance(getattr(value, "digest", None), str):
         return {"class": type(value).__name__, "digest": value.digest}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {"class": type(value).__name__, "schema": getattr(type(value), "schema", 1), **_fields(value)}
+        code = {"source": _source(type(value))} if callable(value) and not _own(type(value)) else {}
+        return {"class": type(value).__name__, "schema": getattr(type(value), "schema", 1), **code, **_fields(value)}
     if isinstance(value, Mapping):
-        return {str(name): canonical(content) for name, content in value.items()}
+        odd = [name for name in value if not isinstance(name, str)]
+        if odd:
+            raise UsageError(f"A specification holds a mapping with the key {odd[0]!r}; expected only strings.")
+        return {name: canonical(content) for name, content in value.items()}
     if isinstance(value, list | tuple):
         return [canonical(content) for content in value]
     if isinstance(value, Path):

@@ -13,8 +13,8 @@ from tombola.criteria import Probe
 from tombola.data import Dataset
 from tombola.errors import UsageError, suggest
 from tombola.masks import Mask
-from tombola.models.net import Net
 from tombola.models.imported import build_imported, import_factory, source_digest
+from tombola.models.net import Net
 from tombola.models.registry import MODELS
 from tombola.requests import Fit
 from tombola.scopes import Scope
@@ -198,10 +198,8 @@ class Supervised:
         except Exception as error:  # whatever a user's forward raises
             reason = f"{type(error).__name__}: {error}"
             raise UsageError(f"The model cannot read inputs of shape {tuple(x.shape)}: {reason}") from error
-        if not isinstance(outputs, torch.Tensor) or tuple(outputs.shape) not in {
-            (len(x), self.outputs),
-            tuple(y.shape),
-        }:
+        fitting = {(len(x), self.outputs)} | (set() if self.dataset.classes else {tuple(y.shape)})
+        if not isinstance(outputs, torch.Tensor) or tuple(outputs.shape) not in fitting:
             got = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
             what = f"{self.dataset.classes} classes" if self.dataset.classes else "targets"
             wanted = f"got {got} for {len(x)} inputs, expected {(len(x), self.outputs)}"

@@ -28,7 +28,8 @@ def parse(kind: Callable[..., Kind], arguments: Sequence[str], *, command: str, 
     """The arguments of a command as its dataclass; a mistake ends the process with a message and exit code 2."""
     config = (tyro.conf.FlagCreatePairsOff, tyro.conf.OmitSubcommandPrefixes)
     extra = {} if default is None else {"default": default}
-    return tyro.cli(kind, args=list(arguments), prog=f"tombola {command}", config=config, **extra)
+    found: Kind = tyro.cli(kind, args=list(arguments), prog=f"tombola {command}", config=config, **extra)
+    return found
 
 
 def open_store(root: Path, *, create: bool = False) -> Store:

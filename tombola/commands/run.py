@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Run", "main"]
 
-_AUTO = 0
+_AUTO = -1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +128,8 @@ def _foretell(experiment: Experiment, asked: Run, console: Console) -> None:
     lines = [
         f"{experiment.recipe.name}: {found.fits:,} fits, of which {found.stored:,} are stored.",
         f"To do: {found.fits - found.stored:,} fits, {found.steps:,} steps, {found.evaluations:,} evaluations:",
-        f"about {duration} with {workers} worker{'s' * (workers > 1)}, and {found.bytes / 1e6:,.0f} MB in {asked.store}.",
+        f"about {duration} with {workers} worker{'s' * (workers > 1)},",
+        f"about {found.bytes / 1e6:,.0f} MB in {asked.store}.",
     ]
     console.print("\n".join(lines), markup=False, highlight=False)
     facts = {"fits": found.fits, "stored": found.stored, "steps": found.steps, "evaluations": found.evaluations}
@@ -144,7 +145,9 @@ def _conclude(experiment: Experiment, results: Results, store: Any, asked: Run, 
         render(document, console)
     _, content = store.experiment(results.experiment)
     page = experiment_page(results.experiment, content, document, store, Path(asked.page) if asked.page else None)
-    console.print(f"Experiment {results.experiment[:12]} in {asked.store}", markup=False, highlight=False, soft_wrap=True)
+    console.print(
+        f"Experiment {results.experiment[:12]} in {asked.store}", markup=False, highlight=False, soft_wrap=True
+    )
     console.print(f"Page: {page}", markup=False, highlight=False, soft_wrap=True)
     write_out(asked.json, document)
     for failure in results.failures:

@@ -25,7 +25,9 @@ class Show:
     """Show an experiment in a store, or a recipe."""
 
     what: tyro.conf.Positional[
-        Annotated[str, tyro.conf.arg(metavar="EXPERIMENT|RECIPE", help="Digest (or its beginning), name, or .toml file.")]
+        Annotated[
+            str, tyro.conf.arg(metavar="EXPERIMENT|RECIPE", help="Digest (or its beginning), name, or .toml file.")
+        ]
     ]
     toml: Annotated[bool, tyro.conf.arg(help="Print the recipe alone, as a file for `tombola run FILE.toml`.")] = False
     json: JsonFile = ""
@@ -95,8 +97,7 @@ def _print(found: Mapping[str, Any], content: Mapping[str, Any]) -> None:
     print(f"made with   {', '.join(f'{k} {v}' for k, v in found['made_with'].items() if k != 'engine')}")
     if found["command"]:
         print(f"command     {found['command']}")
-    for failure in found["failures"]:
-        print(f"failed      replicate {failure['replicate']}, level {failure['level']}, {failure['arm']}: {failure['cause']}")
-    for end in found["ended"]:
-        print(f"ended       replicate {end['replicate']}, level {end['level']}: {end['cause']}")
+    for word in ("failures", "ended"):
+        for row in found[word]:
+            print(f"{word:<10}  replicate {row['replicate']}, level {row['level']}, {row['arm']}: {row['cause']}")
     print(f"\n{content['settings']}", end="")

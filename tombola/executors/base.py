@@ -8,7 +8,7 @@ from typing import Protocol
 
 from tombola.requests import Answer, At, Request
 
-__all__ = ["Busy", "Done", "Executor", "Failed", "Job", "Missing", "Outcome", "OnProgress"]
+__all__ = ["Busy", "Done", "Executor", "Failed", "Job", "Missing", "OnProgress", "Outcome"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

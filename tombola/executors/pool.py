@@ -54,7 +54,7 @@ class Pool:
 
     def submit(self, job: Job) -> None:
         """Give the job to an idle worker, or start one for it."""
-        worker = next((w for w in self._workers if w.job is None), None) or self._start()
+        worker = next((w for w in self._workers if w.job is None and w.process.is_alive()), None) or self._start()
         worker.job = job
         with contextlib.suppress(OSError):  # a dead worker is found by `wait`
             worker.channel.send(job)

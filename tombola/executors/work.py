@@ -24,7 +24,7 @@ from tombola.training.state import State, load_state, state_of
 __all__ = ["compute", "provenance", "unmet"]
 
 
-class _NeedsState(Exception):  # noqa: N818 - a message between two functions here
+class _NeedsState(Exception):
     def __init__(self, at: At) -> None:
         self.at = at
 
@@ -145,6 +145,8 @@ def _fit(
     device: str,
 ) -> Done:
     stored = store.get(job.digest)
+    if fit.mask is not None:
+        store.keep_mask(fit.mask)  # its states cannot be read without it
     if isinstance(stored, Trained):
         steps = unmet(fit, stored, store)
         if steps:
@@ -158,16 +160,16 @@ def _fit(
         resume, events.states = saved
     start = _start(task, store, fit.start)
     measured = task.fit(fit, start, events=events, resume=resume)
-    dense = task.prunable(Scope())
+    mask = fit.mask or task.prunable(Scope())
     answer = Trained(
         request=job.digest,
         first=fit.first,
         last=fit.last,
         curve=Curve(measured.points),
         states=events.states,
-        mask_digest=(fit.mask or dense).digest,
-        kept=(fit.mask or dense).kept,
-        prunable=dense.total,
+        mask_digest=mask.digest,
+        kept=mask.kept,
+        prunable=mask.total,
         diverged_at=measured.diverged_at,
         train_loss=measured.train_loss,
         train_metric=measured.train_metric,
@@ -205,7 +207,7 @@ def _again(
         if events.states.get(step) != digest:
             made = ", ".join(f"{k} {v}" for k, v in stored.provenance.items() if k in {"torch", "processor", "threads"})
             raise TombolaError(
-                f"Training {job.digest[:12]} again does not give its stored state of step {step} bit for bit; it was made "
-                f"by {made}. Use that machine and version, or another --store."
+                f"Training {job.digest[:12]} again does not give its stored state of step {step} bit for bit; it was "
+                f"made by {made}. Use that machine and version, or another --store."
             )
     return replace(stored, states={**stored.states, **events.states})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import torch
 from torch import nn
@@ -48,7 +49,7 @@ def mlp(widths: Sequence[int], *, activation: str = "relu", dropout: float = 0.0
         raise UsageError(f"dropout={dropout!r}; expected a rate from 0 to below 1.")
     generator, last = stream(seed, "init"), len(widths) - 1
     layers: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten())
-    for number, (fan_in, fan_out) in enumerate(zip(widths, widths[1:], strict=False), 1):
+    for number, (fan_in, fan_out) in enumerate(pairwise(widths), 1):
         name = "output" if number == last else f"fc{number}"
         layers[name] = _linear(fan_in, fan_out, generator)
         if number < last:

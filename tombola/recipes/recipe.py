@@ -127,10 +127,9 @@ class Recipe:
         if searching > self.steps:
             raise UsageError(f"search_steps is {self.search_steps}, more than the {self.steps} steps of a training.")
         if self.rewind_to >= searching:
-            raise UsageError(
-                f"rewind_to is {self.rewind_to}, but a {'searching ' * bool(self.search_steps)}training has {searching} steps; "
-                f"expected 0 to {searching - 1}."
-            )
+            kind = "searching training" if self.search_steps else "training"
+            expected = f"expected 0 to {searching - 1}"
+            raise UsageError(f"rewind_to is {self.rewind_to}, but a {kind} has {searching} steps; {expected}.")
         moment = self.moment
         if isinstance(moment, int) and not self.rewind_to <= moment <= searching:
             raise UsageError(f"score_at is step {moment}; expected {self.rewind_to} to {searching}.")

@@ -58,7 +58,7 @@ def _record(kind: type, content: dict[str, Any], place: str) -> Any:
     return kind(**{name: _value(hints[name], value, f"{place}: {name}") for name, value in content.items()})
 
 
-def _value(kind: Any, value: Any, place: str) -> Any:  # noqa: PLR0911 - one return for each kind of type
+def _value(kind: Any, value: Any, place: str) -> Any:
     origin, arguments = get_origin(kind), get_args(kind)
     if dataclasses.is_dataclass(kind) and isinstance(value, dict):
         return _record(kind, value, place)  # type: ignore[arg-type]

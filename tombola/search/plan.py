@@ -49,7 +49,7 @@ class Plan:
         dense: the mask of level 0.
         keeps: weights left in all at the levels 1, 2, ...
         pruner: criterion and allocation.
-        score_at: where in a searching training the weights are scored: a moment or a step; `INIT` is the initial weights.
+        score_at: where in a searching training weights are scored: a moment or a step; `INIT` is the initial weights.
         steps: of a whole training.
         rewind_to: step k whose weights the survivors take.
         reset: rewind, or fine-tune (weights go on from the end, at the schedule's last learning rate).

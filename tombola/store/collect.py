@@ -87,5 +87,3 @@ def _wanted(path: Path, experiments: object, requests: set[str], named: set[str]
         return unfinished
     wanted = {"answers": requests, "objects": named, "masks": named, "experiments": experiments}[folder]
     return stem in wanted  # type: ignore[operator]
-
-

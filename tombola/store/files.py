@@ -18,7 +18,7 @@ from tombola.errors import StoreError
 __all__ = ["checked_json", "locked", "read_json", "refusal", "shared", "write", "write_json"]
 
 _REASONS = {
-    errno.ENOSPC: "the disk is full; make room (`tombola gc` removes what no experiment names) and run the same command again",
+    errno.ENOSPC: "the disk is full; make room (`tombola gc` may help) and run the same command again",
     errno.EDQUOT: "the disk quota is used up; make room and run the same command again",
     errno.EROFS: "the file system is read-only; choose another place with --store",
     errno.EACCES: "permission denied; choose another place with --store",

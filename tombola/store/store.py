@@ -54,8 +54,8 @@ class Store:
                 raise UsageError(
                     f"There is no store at {self.root}; run an experiment first, or name one with --store."
                 )
-            self._make()
-        elif found != _FORMAT:
+            found = self._make()
+        if found != _FORMAT:
             raise StoreError(f"The store {self.root} has format {found}; this version reads {_FORMAT}.")
 
     def _format(self) -> dict[str, Any] | None:
@@ -69,17 +69,21 @@ class Store:
             content.pop("sha256")
         return content
 
-    def _make(self) -> None:
+    def _make(self) -> dict[str, Any]:
         try:
             if self.root.exists() and not self.root.is_dir():
                 raise StoreError(f"{self.root} is a file, not a directory; name another place with --store.")
             if self.root.is_dir() and any(
                 p.name not in {"locks", "format.json"} and p.name[0] != "." for p in self.root.iterdir()
             ):
-                raise StoreError(f"{self.root} holds other files and is no store; name another place with --store.")
+                found = self._format()  # another process may have made it just now
+                if found is None:
+                    raise StoreError(f"{self.root} holds other files and is no store; name another place with --store.")
+                return found
         except OSError as error:
             raise refusal("read", self.root, error) from error
         write_json(self.root / "format.json", _FORMAT)
+        return _FORMAT
 
     # --- answers
 
@@ -88,7 +92,7 @@ class Store:
         return self.root / "answers" / request[:2] / f"{request}.json"
 
     def get(self, request: str) -> Answer | None:
-        """The answer to a request, by its digest; None where there is none, or only a damaged one (which is reported)."""
+        """The answer to a request, by its digest; None where there is none, or a damaged one (which is reported)."""
         path = self.answer_path(request)
         try:
             content = read_json(path)
@@ -150,7 +154,7 @@ class Store:
 
     def state(self, digest: str) -> State:
         """A state by its digest. Raises `Damaged` where it is gone or altered."""
-        return packing.state_from(self._object(digest), lambda mask: self._mask_by_content(mask))
+        return packing.state_from(self._object(digest), self._mask_by_content)
 
     def has(self, digest: str) -> bool:
         """Whether there is an object of this digest (its content is checked when it is read)."""

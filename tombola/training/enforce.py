@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
@@ -59,10 +60,10 @@ def apply_mask(model: nn.Module, mask: Mask) -> None:
 def enforce(model: nn.Module, optimizer: torch.optim.Optimizer, mask: Mask) -> Iterator[None]:
     """Inside this context a pruned weight does not exist: w = m * w, g = m * g, optimizer state = m * state, always.
 
-    Weights and existing optimizer state are masked once on entry, gradients as they are accumulated (so that a norm never
-    sees a pruned one) and, where they came by another way, before the step; weights again after each step. It adds no
-    wrapper, no parametrization and no buffer: `state_dict()` stays the user's own, and hooks are gone afterwards whatever
-    happened. The training loop needs no change.
+    Weights and existing optimizer state are masked once on entry, gradients as they are accumulated (so that a norm
+    never sees a pruned one) and, where they came or were changed by another way, before the step; weights again after
+    each step. It adds no wrapper, no parametrization and no buffer: `state_dict()` stays the user's own, and hooks are
+    gone afterwards whatever happened. The training loop needs no change.
 
     Args:
         model: holds the masked tensors under the names of the mask.
@@ -85,16 +86,19 @@ def enforce(model: nn.Module, optimizer: torch.optim.Optimizer, mask: Mask) -> I
     [0.0, 0.0]
     """
     masked = _masked(model, mask)
-    arrived: set[nn.Parameter] = set()
+    arrived: dict[nn.Parameter, tuple[Tensor, int]] = {}  # gradients as the hook left them, with their versions
 
     def on_gradient(weight: Tensor) -> None:
         _clear_gradient(weight, masked[weight])  # type: ignore[index]
-        arrived.add(weight)  # type: ignore[arg-type]
+        if weight.grad is not None:
+            arrived[weight] = weight.grad, weight.grad._version  # type: ignore[index]
 
     @torch.no_grad()
     def before_step(*_: object) -> None:
         for weight, places in masked.items():
-            if weight not in arrived:  # autograd.grad and hand-written gradients fire no hook
+            gradient, version = arrived.get(weight, (None, 0))
+            # autograd.grad and hand-written gradients fire no hook; noise may have been added since
+            if gradient is None or gradient is not weight.grad or gradient._version != version:
                 _clear_gradient(weight, places)
         arrived.clear()
 
@@ -137,8 +141,11 @@ def _first_hook(weight: nn.Parameter, hook: object) -> torch.utils.hooks.Removab
     """Register a post-accumulate hook in front of those that are there: optimizer-in-backward users have one."""
     wanted = weight.requires_grad
     weight.requires_grad_(True)  # a frozen weight may be unfrozen later; its hook then works
-    handle: torch.utils.hooks.RemovableHandle = weight.register_post_accumulate_grad_hook(hook)  # type: ignore[arg-type]
+    handle: torch.utils.hooks.RemovableHandle = weight.register_post_accumulate_grad_hook(hook)
     weight.requires_grad_(wanted)
-    hooks = weight._post_accumulate_grad_hooks  # type: ignore[attr-defined]
-    hooks.move_to_end(handle.id, last=False)
+    hooks: OrderedDict[int, object] = weight._post_accumulate_grad_hooks  # type: ignore[assignment]
+    others = [(key, other) for key, other in hooks.items() if key != handle.id]
+    for key, other in others:  # torch goes by the order of insertion; move_to_end does not change that
+        del hooks[key]
+        hooks[key] = other
     return handle

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from tombola.masks import Mask
 from tombola.models.dropout import CounterDropout
@@ -27,7 +27,7 @@ from tombola.training.state import State, state_of
 __all__ = ["Events", "Measured", "Stopped", "silent", "train"]
 
 
-class Stopped(Exception):  # noqa: N818 - not an error: somebody asked for it
+class Stopped(Exception):
     """Training was asked to stop; its checkpoint is written."""
 
 
@@ -113,7 +113,7 @@ def train(
         checkpoint_seconds: least time between two checkpoints.
 
     Returns:
-        The measurements; a loss that is not finite ends the training with `diverged_at`, and the last finite state kept.
+        The measurements; a loss that is not finite ends it with `diverged_at`, and the last finite state kept.
 
     Raises:
         Stopped: `events.stopping()` said so; a checkpoint was sent before.
@@ -156,7 +156,8 @@ class _Run:
         self.order = Order(sets.train_index, batch=training.batch_size, seed=fit.order)
         self.noise = derive(fit.noise, "step") >> 1  # room for the step
         self.dropouts = [m for m in model.modules() if isinstance(m, CounterDropout)]
-        self.keep = {step for step in fit.keep if isinstance(step, int)} | {fit.last}
+        moments = {Moment.INIT: fit.first, Moment.END: fit.last}
+        self.keep = {moments.get(s, fit.last) if isinstance(s, Moment) else s for s in fit.keep} | {fit.last}
         self.wants_best = Moment.EARLY_STOP in fit.keep
         self.tally, self.kept = Tally(), dict[str, State]()
         self.loss = torch.zeros((), device=sets.train.x.device)
@@ -204,8 +205,8 @@ class _Run:
         loss.backward()
         with torch.no_grad():
             if self.decayed:
-                weights = [w for w in self.decayed if w.grad is not None]
-                torch._foreach_add_([w.grad for w in weights], weights, alpha=training.l2)
+                pairs = [(w.grad, w.detach()) for w in self.decayed if w.grad is not None]
+                torch._foreach_add_([g for g, _ in pairs], [w for _, w in pairs], alpha=training.l2)
             if training.clip_norm:
                 nn.utils.clip_grad_norm_(self.model.parameters(), training.clip_norm)
             self.loss += loss.detach()
@@ -226,8 +227,11 @@ class _Run:
                     self.events.keep(max(p.step for p in self.tally.points[:-1]), finite)
                 return False
             self.kept["finite"] = state_of(self.model)
-            if self.wants_best and step > 0 and (point.validation_loss or 0.0) < self.tally.best_loss:
-                self.tally.best_loss, self.kept["best"] = point.validation_loss or 0.0, self.kept["finite"]
+            if step > 0 and (point.validation_loss or 0.0) < self.tally.best_loss:
+                self.tally.best_loss = point.validation_loss or 0.0
+                self.kept.pop("best", None)  # a checkpoint may come from a run with other wishes
+                if self.wants_best:
+                    self.kept["best"] = state_of(self.model)
         if step in self.keep:
             self.events.keep(step, state_of(self.model))
         return True

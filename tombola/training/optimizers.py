@@ -114,7 +114,8 @@ class LrSchedule:
         milestones: steps at which `step` drops, increasing.
         factor: of each drop, above 0.
 
-    >>> LrSchedule(name="step", milestones=(10,), warmup=4).at(1, 20), LrSchedule(name="step", milestones=(10,)).at(10, 20)
+    >>> schedule = LrSchedule(name="step", milestones=(10,), warmup=4)
+    >>> schedule.at(1, 20), schedule.at(10, 20)
     (0.5, 0.1)
     """
 

@@ -80,5 +80,5 @@ def loss_of(outputs: Tensor, y: Tensor, training: Training, *, reduction: str = 
         return F.cross_entropy(outputs, y, label_smoothing=training.label_smoothing, reduction=reduction)
     if not y.is_floating_point():
         y = F.one_hot(y, outputs.shape[1])
-    errors = (outputs - y.view(outputs.shape).to(outputs.dtype)).square().flatten(1).mean(1)
+    errors = (outputs - y.view(outputs.shape).to(outputs.dtype)).square().view(len(y), -1).mean(1)
     return errors.mean() if reduction == "mean" else errors.sum()

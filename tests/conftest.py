@@ -1,0 +1,52 @@
+"""What a group of tests needs from outside, and whether it is there.
+
+Tests that need something from outside stand in `tests/with_*/`. A group is collected when its need is met; one line per
+group says so. With TOMBOLA_REQUIRE=all (or a comma-separated list of groups) a missing need is a failure.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+
+
+def _data() -> str:
+    folder = Path(os.environ.get("TOMBOLA_DATA") or HERE.parent / "data")
+    missing = [name for name in ("mnist", "fashion-mnist", "cifar-10-batches-bin") if not (folder / name).is_dir()]
+    return f"{', '.join(missing)} not in {folder}; set TOMBOLA_DATA" if missing else ""
+
+
+NEEDS: dict[str, Callable[[], str]] = {"with_data": _data}
+"""group -> what is missing; empty: nothing."""
+
+
+def _required(group: str) -> bool:
+    wanted = os.environ.get("TOMBOLA_REQUIRE", "")
+    return wanted == "all" or group in wanted.split(",")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out a group whose need is not met, unless it is required."""
+    name = collection_path.name
+    if collection_path.parent == HERE and name.startswith("with_") and NEEDS[name]() and not _required(name):
+        return True
+    return None
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """One line for each group."""
+    for group, missing in NEEDS.items():
+        lack = missing()
+        terminalreporter.write_line(f"{group}: {'left out: ' + lack if lack else 'ran'}")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """A required group whose need is missing is a failure."""
+    for group, missing in NEEDS.items():
+        if _required(group) and missing():
+            raise pytest.UsageError(f"{group} is required, but {missing()}")
