@@ -36,7 +36,7 @@ import subprocess
 ROOT = Path(__file__).resolve().parent.parent
 EXPERIMENT = (
     *("digits-lenet", "--model", "mlp", "--net.hidden", "64", "32", "--levels", "3", "--replicates", "2"),
-    *("--steps", "400", "--eval-every", "20", "--workers", "2"),
+    *("--steps", "200", "--eval-every", "20", "--workers", "2"),
 )
 ALONE = 0.25  # the share of kills that hit the main process alone
 PATIENCE = 5.0  # seconds for a dead run to be gone with all its workers

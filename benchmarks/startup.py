@@ -71,8 +71,8 @@ def fill(root: Path, fits: int) -> None:
         store.put_experiment(digest([number]), content)
 
 
-def main() -> int:
-    """Measures, prints the table; returns the exit code."""
+def main() -> None:
+    """Measures and prints the table."""
     parser = argparse.ArgumentParser(description="processor time of `tombola --help` and `tombola ls`")
     parser.add_argument("--runs", type=int, default=5, help="timed runs of each command")
     parser.add_argument("--fits", type=int, default=1000, help="in the store that is listed")
@@ -81,12 +81,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="tombola-startup-") as folder:
         store = Path(folder) / "store"
         fill(store, given.fits)
-        met = [
-            row("tombola --help", seconds(["--help"], given.runs), 0.5, " s"),
-            row(f"tombola ls, {given.fits:,} fits", seconds(["ls", "--store", str(store)], given.runs), 2.0, " s"),
-        ]
-    return 0 if all(met) else 1
+        row("tombola --help", seconds(["--help"], given.runs), 0.5, " s")
+        row(f"tombola ls, {given.fits:,} fits", seconds(["ls", "--store", str(store)], given.runs), 2.0, " s")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

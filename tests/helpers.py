@@ -32,6 +32,8 @@ from tombola.watching import Silent
 
 CPU = torch.device("cpu")
 
+torch.set_num_threads(1)  # tiny tensors gain nothing from more, and machines are shared
+
 
 def tiny_data(*, regression: bool = False, seed: int = 0) -> Dataset:
     """200 + 80 examples of 8 features: three noisy classes, or two outputs."""

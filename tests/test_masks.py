@@ -7,7 +7,7 @@ import pickle
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -22,6 +22,7 @@ def drawn(shapes: list[list[int]], seed: int, density: float = 0.5) -> dict[str,
     return {f"layer{i}.weight": torch.rand(s, generator=generator) < density for i, s in enumerate(shapes)}
 
 
+@settings(max_examples=40, deadline=None)
 @given(Shapes, st.integers(0, 2**32))
 def test_a_mask_is_what_it_was_made_of(shapes: list[list[int]], seed: int) -> None:
     kept = drawn(shapes, seed)
@@ -38,6 +39,7 @@ def test_a_mask_is_what_it_was_made_of(shapes: list[list[int]], seed: int) -> No
     assert list(mask.sparse()) == [name for name, places in kept.items() if not places.all()]
 
 
+@settings(max_examples=40, deadline=None)
 @given(Shapes, st.integers(0, 2**32))
 def test_packing_pickling_and_copying_come_back_equal(shapes: list[list[int]], seed: int) -> None:
     mask = Mask(drawn(shapes, seed))
@@ -105,6 +107,7 @@ def test_the_digest_depends_on_names_order_shapes_and_places() -> None:
     assert masks[0] != dict(masks[0])
 
 
+@settings(max_examples=40, deadline=None)
 @given(Shapes, st.integers(0, 2**32), st.integers(0, 10**6))
 def test_one_place_changes_the_digest(shapes: list[list[int]], seed: int, place: int) -> None:
     kept = drawn(shapes, seed)
@@ -114,6 +117,7 @@ def test_one_place_changes_the_digest(shapes: list[list[int]], seed: int, place:
     assert Mask(kept) != mask
 
 
+@settings(max_examples=40, deadline=None)
 @given(Shapes, st.integers(0, 2**32))
 def test_nesting(shapes: list[list[int]], seed: int) -> None:
     outer = Mask(drawn(shapes, seed))

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -206,6 +206,7 @@ def test_different_values_are_written_differently() -> None:
     assert canonical(Colour.TWO) == "TWO"
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.dictionaries(st.text(), st.integers() | st.text() | st.booleans() | st.none(), max_size=6), st.randoms())
 def test_the_order_of_a_mapping_is_irrelevant(content: dict[str, Any], rng: Any) -> None:
     names = list(content)
@@ -214,6 +215,7 @@ def test_the_order_of_a_mapping_is_irrelevant(content: dict[str, Any], rng: Any)
     assert json.loads(canonical_json(content)) == content
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_a_float_is_written_exactly(value: float) -> None:
     assert json.loads(canonical_json(value)) == value

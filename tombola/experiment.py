@@ -148,6 +148,7 @@ class _Journal:
             "settings": to_toml(experiment.recipe),
             "task": experiment.task.fingerprint,
             "metric": experiment.task.metric.name,
+            "prunable": experiment.plans[0].dense.kept,
             "begun": before.get("begun", time.time()),
             "command": command or before.get("command", ""),
             "provenance": provenance(device),
@@ -244,7 +245,7 @@ def _drive(
 def run(
     recipe: str | Recipe = "digits-lenet",
     *,
-    data: Dataset | str | None = None,
+    data: Dataset | str | Path | None = None,
     model: str | Callable[[], nn.Module] | None = None,
     store: str | Path = "tombola-store",
     workers: int = 1,
@@ -283,10 +284,11 @@ def run(
     for name in changes:
         if name not in known:
             raise UsageError(f"A recipe has no field {name!r}. {suggest(name, known)}")
-    if isinstance(data, str):
-        changes["data"] = data
-    if isinstance(model, str):
-        changes["model"] = model
+    if data is not None:  # a data set of one's own lends its name
+        changes["data"] = data.name if isinstance(data, Dataset) else str(data)
+    if model is not None:
+        named = f"{getattr(model, '__module__', '')}:{getattr(model, '__qualname__', type(model).__name__)}"
+        changes["model"] = model if isinstance(model, str) else named
     if workers < 1:
         raise UsageError(f"workers is {workers}; expected 1 or more.")
     experiment = prepare(

@@ -94,7 +94,7 @@ def seeded(seed: int) -> Iterator[None]:
     if not 0 <= seed < 2**63:
         raise UsageError(f"the seed is {seed}; expected an integer from 0 to 2**63 - 1")
     python, legacy, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    started = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    started = torch.cuda.is_initialized()
     cuda = torch.cuda.get_rng_state_all() if started else []
     try:
         random.seed(seed)

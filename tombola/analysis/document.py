@@ -27,7 +27,7 @@ def results_document(digest: str, experiment: Mapping[str, Any], store: Store) -
             continue
         answer = store.get(row["request"])
         if isinstance(answer, Trained):
-            arms[row["arm"]].append(_row(row, answer))
+            arms[row["arm"]].append(_row(row, answer, experiment["prunable"]))
     return {
         "schema": 1,
         "recipe": experiment["recipe"],
@@ -36,20 +36,21 @@ def results_document(digest: str, experiment: Mapping[str, Any], store: Store) -
     }
 
 
-def _row(row: Mapping[str, Any], answer: Trained) -> dict[str, Any]:
+def _row(row: Mapping[str, Any], answer: Trained, prunable: Mapping[str, int]) -> dict[str, Any]:
     stop, end = answer.curve.early_stop, answer.curve.end
     finite = answer.diverged_at is None
     right = finite and answer.metric == "accuracy"
-    kept = sum(answer.kept.values())
+    kept = {name: answer.kept.get(name, whole) for name, whole in prunable.items()}
+    alive, total = sum(kept.values()), sum(prunable.values())
     return {
         "replicate": row["replicate"],
         "draw": row["draw"],
         "level": row["level"],
         "diverged": not finite,
-        "density": kept / answer.prunable,
-        "kept": kept,
-        "prunable": answer.prunable,
-        "kept_per_layer": dict(answer.kept),
+        "density": alive / total,
+        "kept": alive,
+        "prunable": total,
+        "kept_per_layer": kept,
         "early_stop_step": stop.step if finite and stop else None,
         "test_accuracy_at_early_stop": _number(stop.test_metric) if right and stop else None,
         "test_accuracy": _number(end.test_metric) if right and end else None,

@@ -119,6 +119,7 @@ class Bars(Lines):
         place = self._places[job.digest]
         name = f"  level {place.level} {place.arm.name}, replicate {place.replicate}"
         fit = job.request
+        self._drop(job.digest)  # it may have been put aside before
         bar = self._bars.add_task(name, total=fit.last - fit.first, unit="steps", speed="")
         self._fits[job.digest] = (bar, fit.first, time.monotonic())
 

@@ -139,7 +139,7 @@ def train(
                     raise Stopped
             run.step(step)
             events.progress(step + 1)
-    return run.measured(diverged_at=None)
+        return run.measured(diverged_at=None)
 
 
 class _Run:
@@ -191,6 +191,8 @@ class _Run:
         """One optimizer step, from absolute step `step` to `step + 1`."""
         training, fit = self.training, self.fit
         torch.default_generator.manual_seed(self.noise + step)
+        if self.loss.is_cuda:
+            torch.cuda.manual_seed(self.noise + step)
         for number, layer in enumerate(self.dropouts):
             layer.key = key(fit.noise, f"dropout/{number}", step)
         at = step if fit.held_rate is None else fit.held_rate

@@ -1,0 +1,244 @@
+"""Put known mistakes back, one at a time, and see the tests fail: `make mutants`.
+
+Each mutant is a mistake that has shipped in public code for pruning or lottery tickets, or one step away from such. It is
+made in a copy of the package, and the tests named beside it must then fail. A mutant that survives is a hole in the tests.
+
+    python tests/mutants.py [WORD ...] [--jobs N]      only mutants whose name contains a WORD
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+SECONDS = 240  # of wall time for one mutant; the machine may be busy
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mutant:
+    """A mistake: in `file`, `good` becomes `bad`; `tests` (pytest arguments) must notice."""
+
+    name: str
+    file: str
+    good: str
+    bad: str
+    tests: str
+
+
+MUTANTS = (
+    Mutant(
+        name="the reset is a no-op: tickets go on from the trained weights",
+        file="search/plan.py",
+        good="start = base.dense.at(plan.rewind_to) if plan.rewind_to else plan.init()",
+        bad="start = before.at(plan.rewind_to) if plan.rewind_to else before.at(Moment.END)",
+        tests="tests/test_search.py",
+    ),
+    Mutant(
+        name="rounds after the first do not rewind to the dense network's step k",
+        file="search/plan.py",
+        good="start = base.dense.at(plan.rewind_to) if plan.rewind_to",
+        bad="start = before.at(plan.rewind_to) if plan.rewind_to",
+        tests="tests/test_search.py",
+    ),
+    Mutant(
+        name="the gradient mask compares weights without abs: negative weights freeze",
+        file="training/enforce.py",
+        good="    places.clear(gradient)\n",
+        bad="    gradient.masked_fill_(weight < 1e-8, 0.0)\n",
+        tests="tests/test_enforce.py",
+    ),
+    Mutant(
+        name="the shuffled control is the ticket",
+        file="pruning.py",
+        good="places[name] = kept.flatten()[order].view_as(kept)",
+        bad="places[name] = kept",
+        tests="tests/test_pruning.py",
+    ),
+    Mutant(
+        name="the mask is applied once and not kept: the optimizer regrows the network",
+        file="training/enforce.py",
+        good="""        for weight in masked:
+            hooks.callback(_first_hook(weight, on_gradient).remove)
+        hooks.callback(optimizer.register_step_pre_hook(before_step).remove)
+        hooks.callback(optimizer.register_step_post_hook(after_step).remove)
+""",
+        bad="",
+        tests="tests/test_enforce.py",
+    ),
+    Mutant(
+        name="gradients are masked but momentum is not: pruned weights revive",
+        file="training/enforce.py",
+        good="                    places.clear(value)\n",
+        bad="                    pass\n",
+        tests="tests/test_enforce.py",
+    ),
+    Mutant(
+        name="one weight too many is pruned",
+        file="pruning.py",
+        good="left[name] - budget,",
+        bad="left[name] - budget + (budget > 1),",
+        tests="tests/test_pruning.py",
+    ),
+    Mutant(
+        name="all weights tied with the threshold go together",
+        file="pruning.py",
+        good="            found[name] = alive & ~gone.cpu()\n",
+        bad="""            limit = scores[name][gone].max() if bool(gone.any()) else scores[name].min() - 1
+            found[name] = alive & (scores[name] > limit).cpu()
+""",
+        tests="tests/test_pruning.py",
+    ),
+    Mutant(
+        name="pruned weights are candidates again",
+        file="pruning.py",
+        good="[alive.to(scores[name].device)], names=[name])[0]",
+        bad="[torch.ones_like(alive)], names=[name])[0]",
+        tests="tests/test_pruning.py",
+    ),
+    Mutant(
+        name="weights are not masked after a step",
+        file="training/enforce.py",
+        good="        hooks.callback(optimizer.register_step_post_hook(after_step).remove)\n",
+        bad="",
+        tests="tests/test_enforce_edges.py",
+    ),
+    Mutant(
+        name="norm clipping sees pruned gradients: they are masked only before the step",
+        file="training/enforce.py",
+        good="            hooks.callback(_first_hook(weight, on_gradient).remove)\n",
+        bad="            pass\n",
+        tests="tests/test_enforce.py",
+    ),
+    Mutant(
+        name="gradients are masked by a product: 0 x inf is NaN",
+        file="training/enforce.py",
+        good="values.view(_INTEGER[width]).bitwise_and_(self._images[at])",
+        bad="values.mul_(self._kept.to(values.device))",
+        tests="tests/test_enforce_edges.py",
+    ),
+    Mutant(
+        name="a resumed run is another run: per-step noise is not seeded",
+        file="training/loop.py",
+        good="        torch.default_generator.manual_seed(self.noise + step)\n",
+        bad="",
+        tests="tests/test_resume.py",
+    ),
+    Mutant(
+        name="a checkpoint forgets the optimizer",
+        file="training/checkpoint.py",
+        good='    optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})\n',
+        bad="",
+        tests="tests/test_resume.py",
+    ),
+    Mutant(
+        name="identity leaves out defaults",
+        file="specs.py",
+        good='        if field.metadata.get("identity", True) and not',
+        bad='        if field.metadata.get("identity", True) and content != field.default and not',
+        tests="tests/test_specs.py",
+    ),
+    Mutant(
+        name="the kept state is an alias and moves with training",
+        file="training/state.py",
+        good='value.detach().to("cpu", copy=True).contiguous()',
+        bad='value.detach().to("cpu").contiguous()',
+        tests="tests/test_states.py",
+    ),
+    Mutant(
+        name="biases do not rewind",
+        file="training/state.py",
+        good="    model.load_state_dict(state)\n",
+        bad='    model.load_state_dict({n: own[n] if n.endswith("bias") else v for n, v in state.items()})\n',
+        tests="tests/test_states.py",
+    ),
+    Mutant(
+        name="batch-norm buffers do not rewind",
+        file="training/state.py",
+        good="    model.load_state_dict(state)\n",
+        bad='    model.load_state_dict({n: own[n] if "running" in n else v for n, v in state.items()})\n',
+        tests="tests/test_states.py",
+    ),
+    Mutant(
+        name="a NaN learning rate is accepted",
+        file="training/optimizers.py",
+        good='        _require(_number(self.lr) and self.lr > 0, "optimizer.lr", self.lr, "a finite number above 0")\n',
+        bad="",
+        tests="tests/test_recipes.py",
+    ),
+    Mutant(
+        name="a reinit is the ticket's own init",
+        file="search/plan.py",
+        good='return Init(seed=derive(self.seed, "reinit", draw))',
+        bad="return self.init()",
+        tests="tests/test_search.py",
+    ),
+    Mutant(
+        name="the early stop may be step 0",
+        file="requests.py",
+        good="if p.step > 0 and p.validation_loss is not None",
+        bad="if p.validation_loss is not None",
+        tests="tests/test_training.py",
+    ),
+    Mutant(
+        name="a loss that is not finite is not noticed",
+        file="training/loop.py",
+        good="            if not all(value is None or math.isfinite(value) for value in seen):\n",
+        bad="            if False:\n",
+        tests="tests/test_divergence.py",
+    ),
+)
+
+
+def judge(mutant: Mutant) -> tuple[str, float]:
+    """Run the mutant's tests on a changed copy: "killed", "SURVIVED", or why it could not be judged; and seconds."""
+    begun = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="tombola-mutant-") as folder:
+        copy = Path(folder)
+        for name in ("tombola", "tests"):
+            shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(ROOT / "pyproject.toml", copy)
+        file = copy / "tombola" / mutant.file
+        text = file.read_text()
+        if text.count(mutant.good) != 1:
+            return f"STALE: {mutant.file} has the text {text.count(mutant.good)} times", 0.0
+        file.write_text(text.replace(mutant.good, mutant.bad))
+        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *mutant.tests.split()]
+        environment = {**os.environ, "PYTHONPATH": folder, "PYTHONDONTWRITEBYTECODE": "1", "TOMBOLA_REQUIRE": ""}
+        try:
+            ended = subprocess.run(
+                command, cwd=copy, env=environment, capture_output=True, text=True, timeout=SECONDS, check=False
+            )
+        except subprocess.TimeoutExpired:
+            return f"no verdict within {SECONDS} s", time.monotonic() - begun
+    # 1: tests failed. Anything else is no verdict on the mutant: 2 interrupted, 4 usage, 5 nothing collected.
+    verdict = {0: "SURVIVED", 1: "killed"}.get(ended.returncode, f"pytest ended with {ended.returncode}: {ended.stdout[-300:]}")
+    return verdict, time.monotonic() - begun
+
+
+def main() -> int:
+    """Judge all mutants; 1 unless every one is killed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("words", nargs="*")
+    parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)))
+    asked = parser.parse_args()
+    chosen = [m for m in MUTANTS if not asked.words or any(word in m.name for word in asked.words)]
+    killed = 0
+    with ThreadPoolExecutor(asked.jobs) as pool:
+        for mutant, (verdict, seconds) in zip(chosen, pool.map(judge, chosen), strict=True):
+            killed += verdict == "killed"
+            print(f"{verdict:<9} {seconds:5.0f} s  {mutant.name}", flush=True)
+    print(f"{killed} of {len(chosen)} mutants killed")
+    return 0 if killed == len(chosen) and chosen else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,169 @@
+"""Ladders of weights: exact integers, the paper's densities, and what a ladder is refused for."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from tombola.allocation import Layerwise
+from tombola.errors import UsageError
+from tombola.masks import Mask
+from tombola.pruning import Pruner
+from tombola.schedules import check_ladder, geometric, step_down, totals
+
+LENET = {"fc1.weight": 784 * 300, "fc2.weight": 300 * 100, "output.weight": 100 * 10}
+# Percent of the weights left at each level; the published labels at the levels 3, 7, 12, 15: 51.3, 21.1, 7.0, 3.6.
+PAPER = {
+    **dict(enumerate((100, 80.04, 64.06, 51.28, 41.05, 32.87, 26.32, 21.07, 16.88, 13.52, 10.83, 8.68, 6.95, 5.57))),
+    **{14: 4.47, 15: 3.58, 16: 2.87, 18: 1.85, 20: 1.19, 22: 0.77, 24: 0.50},
+}
+
+
+def ladder_by_hand(counts: dict[str, int], levels: int) -> list[dict[str, int]]:
+    """20 % of every layer and 10 % of the last goes at each level; exact fractions."""
+    last, found = list(counts)[-1], [dict(counts)]
+    for _ in range(levels):
+        now = found[-1]
+        found.append({n: c - round(Fraction(1 if n == last else 2, 10) * c) for n, c in now.items()})
+    return found
+
+
+def lenet() -> nn.Module:
+    """LeNet-300-100 for MNIST, without biases; only counts matter here, so its weights are a cheap ramp."""
+    model = nn.Module()
+    for name, (rows, columns) in {"fc1": (300, 784), "fc2": (100, 300), "output": (10, 100)}.items():
+        layer = nn.Linear(columns, rows, bias=False)
+        layer.weight.data = torch.linspace(-1, 1, rows * columns).view(rows, columns)
+        setattr(model, name, layer)
+    return model
+
+
+def test_lenet_keeps_the_paper_s_densities_level_by_level() -> None:
+    model, pruner = lenet(), Pruner(allocation=Layerwise(rate=0.2, output=0.5))
+    dense = mask = Mask.dense(model)
+    assert dense.kept == LENET
+    expected = ladder_by_hand(LENET, 24)
+    assert [dict(counts) for counts in geometric(LENET, Layerwise().rates(dense), 24)] == expected[1:]
+    for level, counts in enumerate(expected):
+        keep = sum(counts.values())
+        after = pruner(model, mask, keep)
+        assert after.kept == counts
+        assert after.within(mask)
+        mask = after
+        if level in PAPER:
+            assert 100 * mask.density == pytest.approx(PAPER[level], abs=0.00501)
+        if level in {7, 15, 24}:  # a single cut keeps as many in every layer
+            assert pruner(model, dense, keep).kept == counts
+    assert {3, 7, 12, 15} <= PAPER.keys()
+    for count, published in zip(expected[15].values(), (8275, 1056, 206), strict=True):
+        assert abs(count - published) <= 5
+
+
+def test_one_cut_keeps_as_many_in_every_layer_as_the_ladder_at_every_level() -> None:
+    dense = Mask({name: torch.ones(count, 1, dtype=torch.bool) for name, count in LENET.items()})
+    expected = ladder_by_hand(LENET, 24)
+    for counts in expected:
+        assert Layerwise()({}, dense, sum(counts.values())) == counts
+    for start, after in zip(expected, expected[2:], strict=False):  # two levels at once, from any level
+        mask = Mask({name: (torch.arange(LENET[name]) < n).view(-1, 1) for name, n in start.items()})
+        assert Layerwise()({}, mask, sum(after.values())) == after
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.integers(30, 3000), min_size=1, max_size=5),
+    st.floats(0.05, 0.95),
+    st.floats(0.0, 1.0),
+    st.floats(0.0, 1.0),
+)
+def test_a_budget_between_two_levels_is_met_exactly(sizes: list[int], rate: float, output: float, place: float) -> None:
+    mask = Mask({f"layer{i}": torch.ones(n, dtype=torch.bool) for i, n in enumerate(sizes)})
+    layerwise = Layerwise(rate=rate, output=output)
+    rates = layerwise.rates(mask)
+    above, below = [mask.kept, *geometric(mask.kept, rates, 3)][-2:]
+    keep = sum(below.values()) + round(place * (sum(above.values()) - sum(below.values())))
+    counts = layerwise({}, mask, keep)
+    assert sum(counts.values()) == keep
+    assert list(counts) == list(mask)
+    assert all(below[name] <= counts[name] <= above[name] for name in mask)
+
+
+def test_layerwise_rates() -> None:
+    mask = Mask({n: torch.ones(c, dtype=torch.bool) for n, c in {"a": 100, "b": 100, "c": 100}.items()})
+    assert Layerwise(rate=0.5, output=0.5).rates(mask) == {"a": 0.5, "b": 0.5, "c": 0.25}
+    assert Layerwise(rate=0.5, output=0.5, output_name="a").rates(mask) == {"a": 0.25, "b": 0.5, "c": 0.5}
+    assert Layerwise(rate=0.5, output=0.0)({}, mask, 200) == {"a": 50, "b": 50, "c": 100}
+    assert Layerwise(rate=0.5).rates(Mask({"a": mask["a"]})) == {"a": 0.5}
+    with pytest.raises(UsageError, match=r"output layer 'd' is not prunable\. Known: a, b, c\."):
+        Layerwise(output_name="d").rates(mask)
+    with pytest.raises(UsageError, match=r"Rate 0\.2 stops at 9 weights, above the 5 asked for"):
+        Layerwise()({}, mask, 5)
+
+
+@pytest.mark.parametrize("bad", [0.0, 1.0, -0.1, 1.5, float("nan"), float("inf")])
+def test_rates_out_of_range_are_refused(bad: float) -> None:
+    with pytest.raises(UsageError, match=rf"rate is {bad!r}; expected a fraction above 0 and below 1"):
+        Layerwise(rate=bad)
+    if bad not in (0.0, 1.0):
+        with pytest.raises(UsageError, match=rf"factor is {bad!r}; expected a fraction from 0 to 1"):
+            Layerwise(output=bad)
+
+
+def test_step_down_removes_a_share_of_the_survivors() -> None:
+    assert step_down({"a": 30000, "b": 1000}, {"a": 0.2, "b": 0.1}) == {"a": 24000, "b": 900}
+    assert step_down({"a": 1000}, {"a": 0.2}, share=0.5) == {"a": 900}
+    assert step_down({"a": 1}, {"a": 0.2}) == {"a": 1}
+
+
+def test_geometric() -> None:
+    counts = {"a": 1000, "b": 10}
+    assert geometric(counts, {"a": 0.2, "b": 0.1}, 0) == []
+    assert geometric(counts, {"a": 0.2, "b": 0.0}, 3) == [{"a": 800, "b": 10}, {"a": 640, "b": 10}, {"a": 512, "b": 10}]
+    assert counts == {"a": 1000, "b": 10}
+
+
+def test_totals_follow_a_schedule() -> None:
+    assert totals(lambda level: 0.8**level, 1000, 3) == [{"all layers": n} for n in (800, 640, 512)]
+    assert totals(lambda level: 1.0, 10, 1) == [{"all layers": 10}]
+    for bad in (0.0, 1.1, -0.5, float("nan")):
+        with pytest.raises(UsageError, match=rf"Level 2 has density {bad!r}; expected a number above 0 and at most 1"):
+            totals(lambda level, bad=bad: bad if level == 2 else 0.5, 1000, 3)  # type: ignore[misc]
+
+
+def test_a_good_ladder_passes() -> None:
+    check_ladder(LENET, geometric(LENET, {"fc1.weight": 0.2, "fc2.weight": 0.2, "output.weight": 0.1}, 24))
+    check_ladder({"a": 3, "b": 3}, [{"a": 2, "b": 3}, {"a": 2, "b": 1}])
+    assert ladder_by_hand(LENET, 1)[1] == {"fc1.weight": 188160, "fc2.weight": 24000, "output.weight": 900}
+
+
+@pytest.mark.parametrize(
+    ("ladder", "message"),
+    [
+        ([{"a": 10, "b": 0}], r"Level 1 would empty 'b' \(4 left before it\); use a smaller --rate"),
+        (
+            [{"a": 5, "b": 1}, {"a": 0, "b": 1}],
+            r"Level 2 would empty 'a' \(5 left .*; use --levels 1 or fewer",
+        ),
+        ([{"a": 10, "b": 4}], r"At level 1 nothing is left to remove: all 14 weights stay; use a larger --rate"),
+        (
+            [{"a": 9, "b": 4}, {"a": 8, "b": 4}, {"a": 8, "b": 4}],
+            r"At level 3 nothing is left to remove: all 12 weights stay; use --levels 2 or fewer",
+        ),
+        ([{"a": 5, "b": 4}, {"a": 6, "b": 4}], r"Level 2 has 10 weights, above the 9 before it"),
+    ],
+)
+def test_a_ladder_that_cannot_be_climbed_is_refused(ladder: list[dict[str, int]], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        check_ladder({"a": 10, "b": 4}, ladder)
+
+
+def test_a_ladder_of_one_layer_says_how_many_levels_there_are() -> None:
+    ladder = geometric({"a": 10}, {"a": 0.2}, 12)
+    with pytest.raises(UsageError, match="use --levels 6 or fewer"):
+        check_ladder({"a": 10}, ladder)
+    check_ladder({"a": 10}, ladder[:6])
