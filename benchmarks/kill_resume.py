@@ -39,7 +39,7 @@ EXPERIMENT = (
     *("--steps", "200", "--eval-every", "20", "--workers", "2"),
 )
 ALONE = 0.25  # the share of kills that hit the main process alone
-PATIENCE = 5.0  # seconds for a dead run to be gone with all its workers
+PATIENCE = 60.0  # seconds for a dead run to be gone with all its workers; one that is still importing ends after that
 LIMIT = 600.0  # seconds after which a run counts as hanging
 
 
@@ -77,7 +77,7 @@ class Place:
         self.started += 1
         document, errors = self.folder / f"{self.started}.json", self.folder / f"{self.started}.err"
         command = [sys.executable, "-m", "benchmarks.often", "run", *self.experiment]
-        command += ["--store", str(self.store), "--json", str(document), "--quiet"]
+        command += ["--store", str(self.store), "--json", str(document), "--quiet", "--checkpoint-seconds", "0.02"]
         with errors.open("w") as stderr:
             process = subprocess.Popen(
                 command,
@@ -90,8 +90,9 @@ class Place:
         return Started(process, document, errors)
 
     def complaints(self) -> list[str]:
-        """What all runs together wrote to standard error, and files that were set aside as damaged."""
+        """What any run reported, and damaged files; a worker orphaned while it starts may leave a traceback besides."""
         lines = [line for path in sorted(self.folder.glob("*.err")) for line in path.read_text().splitlines()]
+        lines = [line for line in lines if line.startswith("tombola:")]
         return lines + [f"damaged: {path.name}" for path in self.store.rglob(".*.damaged")]
 
     def repeated(self) -> list[str]:
@@ -116,15 +117,16 @@ class Started:
         """Wait for its end; returns the document it wrote.
 
         Raises:
-            Wrong: it failed, or hangs.
+            Wrong: it failed, complained, or hangs.
         """
         try:
             code = self.process.wait(LIMIT)
         except subprocess.TimeoutExpired as error:
             self.kill(alone=False)
             raise Wrong(f"still running after {LIMIT:.0f} s") from error
-        if code:
-            raise Wrong(f"exit code {code}: {self.errors.read_text().strip()[-300:]}")
+        errors = self.errors.read_text().strip()
+        if code or errors:
+            raise Wrong(f"exit code {code}: {errors[-300:]}")
         document: dict[str, Any] = json.loads(self.document.read_text())
         return document
 

@@ -117,6 +117,12 @@ def test_a_parametrized_layer_stays_dense() -> None:
         Mask.dense(model[:1])
 
 
+def test_a_vector_is_no_weight_to_prune() -> None:
+    diagonal = nn.Linear(3, 3)
+    diagonal.weight = nn.Parameter(torch.ones(3))
+    assert names(nn.Sequential(diagonal, nn.Linear(3, 2))) == ["1.weight"]
+
+
 def test_protected_patterns() -> None:
     model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Linear(4, 4), nn.Linear(4, 2))
     assert names(model) == ["0.weight", "1.weight", "2.weight"]

@@ -270,6 +270,21 @@ def test_a_checkpoint_from_a_run_with_other_wishes_never_gives_a_wrong_state() -
             assert second.states.keys() <= {best.step, 30}
 
 
+def test_a_best_state_from_before_a_run_with_other_wishes_is_not_taken_for_a_later_one() -> None:
+    bench = Bench(small(), settings(steps=30, optimizer=Optimizer(lr=0.9), eval_every=1))
+    wishing = bench.fit(keep=(Moment.EARLY_STOP,))
+    best = Curve(bench.train(wishing)[0].points).early_stop
+    assert best is not None and 2 < best.step < 20
+    first, second = Recorder(stop_at=2), Recorder(stop_at=best.step + 2)
+    with pytest.raises(Stopped):
+        bench.train(wishing, events=first)
+    assert any(name.startswith("best/") for name in first.checkpoints[0].tensors)
+    with pytest.raises(Stopped):
+        bench.train(bench.fit(), events=second, resume=first.checkpoints[0])
+    _, third, _ = bench.train(wishing, resume=second.checkpoints[0])
+    assert list(third.states) == [30]
+
+
 def test_a_checkpoint_holds_momentum_and_number_of_steps() -> None:
     bench = Bench(small(), settings(optimizer=Optimizer(lr=0.02)))
     events = Recorder(stop_at=7)

@@ -29,6 +29,7 @@ from tombola.specs import digest
 from tombola.store import Store
 from tombola.streams import derive
 from tombola.tasks import Supervised, Task
+from tombola.training.loop import CHECKPOINT_SECONDS
 from tombola.watching import Silent
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def prepare(
     model: Callable[[], nn.Module] | None = None,
     data_dir: str | Path | None = None,
     device: str = "cpu",
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
     quiet: bool = True,
 ) -> Experiment:
     """Read the data, build the network once, and check that every level can be reached.
@@ -66,6 +68,7 @@ def prepare(
         data: takes the place of the recipe's.
         model: a factory that takes the place of the recipe's.
         data_dir: where the recipe's data are looked for.
+        checkpoint_seconds: between two checkpoints of a training.
 
     Raises:
         UsageError: whatever in recipe, data and network does not fit together.
@@ -73,7 +76,12 @@ def prepare(
     _check_model(recipe, model)
     dataset = data if data is not None else load(recipe.data, data_dir, quiet)
     task = Supervised(
-        dataset=dataset, model=model or recipe.model, net=recipe.net, training=recipe.training(), device=device
+        dataset=dataset,
+        model=model or recipe.model,
+        net=recipe.net,
+        training=recipe.training(),
+        device=device,
+        checkpoint_seconds=checkpoint_seconds,
     )
     dense = task.prunable(Scope(protect=recipe.protect))
     allocation, keeps = _budgets(recipe, dense)
@@ -125,12 +133,14 @@ class Results:
     Args:
         experiment: the digest that `tombola show`, `report` and `export` take.
         document: every number (schema 1, as `tombola run --json` writes it).
+        computed: requests that were computed now; the others were in the store.
         failures: requests that could not be computed, with their causes.
         ended: replicates that ended before their last level, with the causes.
     """
 
     experiment: str
     document: dict[str, Any]
+    computed: int = 0
     failures: tuple[Failure, ...] = ()
     ended: tuple[Failure, ...] = ()
 
@@ -156,26 +166,33 @@ class _Journal:
         self._before = before
         self._last = 0.0
 
-    def write(self, runner: Runner, *, state: str, always: bool = False) -> None:
-        """Write the rows so far; a run that stops early never shortens what an earlier one had."""
-        if not always and time.monotonic() - self._last < self._EVERY:
-            return
+    def tick(self, runner: Runner) -> None:
+        """Write now and then."""
+        if time.monotonic() - self._last > self._EVERY:
+            self.write(runner, state="running")
+
+    def write(self, runner: Runner, *, state: str) -> dict[str, Any]:
+        """Write all rows known, those of an earlier or a simultaneous run too: replay gives each the same request."""
         self._last = time.monotonic()
-        rows = [
-            {"replicate": r.place.replicate, "level": r.place.level, "arm": r.place.arm.name, "draw": r.place.arm.draw}
-            | {"request": r.request}
-            for r in runner.rows
-        ]
-        if state == "running" and len(rows) < len(self._before.get("rows", ())):
-            return
+        there = dict(self._store.experiments()).get(self._experiment.digest, self._before)
+        rows = {_at(row): row for row in there.get("rows", ())}
+        for row in runner.rows:
+            place = {"level": row.place.level, "replicate": row.place.replicate}
+            plain = {**place, "arm": row.place.arm.name, "draw": row.place.arm.draw, "request": row.request}
+            rows[_at(plain)] = plain
         content = {
             **self._head,
-            "state": state,
-            "rows": sorted(rows, key=lambda r: (r["level"], r["replicate"], r["arm"], r["draw"])),
+            "state": there["state"] if state == "stopped" and there.get("state") == "finished" else state,
+            "rows": [rows[place] for place in sorted(rows)],
             "failures": [_plain(f) for f in runner.failures],
             "ended": [_plain(f) for f in runner.ended],
         }
         self._store.put_experiment(self._experiment.digest, content)
+        return content
+
+
+def _at(row: Mapping[str, Any]) -> tuple[int, int, str, int]:
+    return row["level"], row["replicate"], row["arm"], row["draw"]
 
 
 def _plain(failure: Failure) -> dict[str, Any]:
@@ -227,18 +244,20 @@ def _drive(
         store=store,
         executor=executor,
         watcher=watcher,
-        on_row=lambda runner: journal.write(runner, state="running"),
+        on_row=journal.tick,
     )
     state = "stopped"
     try:
         runner.run()
         state = "failed" if runner.failures else "finished"
     finally:
-        journal.write(runner, state=state, always=True)
-    found = dict(store.experiments())[experiment.digest]
-    document = results_document(experiment.digest, found, store)
+        content = journal.write(runner, state=state)
     return Results(
-        experiment=experiment.digest, document=document, failures=tuple(runner.failures), ended=tuple(runner.ended)
+        experiment=experiment.digest,
+        document=results_document(experiment.digest, content, store),
+        computed=runner.computed,
+        failures=tuple(runner.failures),
+        ended=tuple(runner.ended),
     )
 
 

@@ -99,6 +99,7 @@ class Runner:
         on_row: Callable[[Runner], None] = lambda runner: None,
     ) -> None:
         self.rows: list[Row] = []
+        self.computed = 0
         self.failures: list[Failure] = []
         self.ended: list[Failure] = []
         self._fingerprint, self._searches = fingerprint, dict(searches)
@@ -244,8 +245,7 @@ class Runner:
         if needs.fit not in self._pending:
             wish = replace(source, keep=(*source.keep, needs.step))
             self._pending[needs.fit] = _Pending(Job(digest=needs.fit, request=wish))
-            place = self._pending[name].places[0][0]
-            heapq.heappush(self._queue, (False, place, needs.fit))
+            self._requeue(needs.fit)
 
     def _settle(self, outcome: Outcome) -> None:
         pending = self._pending[outcome.digest]
@@ -253,6 +253,7 @@ class Runner:
         if isinstance(outcome, Busy):
             self._later.append((time.monotonic() + _RETRY, outcome.digest))
             return
+        self.computed += isinstance(outcome, Done)
         if isinstance(outcome, Missing):
             self._make_again(outcome.digest, outcome.needs)
             return

@@ -21,7 +21,7 @@ from tombola.scopes import Scope
 from tombola.specs import digest
 from tombola.streams import seeded
 from tombola.training.checkpoint import Checkpoint
-from tombola.training.loop import Events, Measured, train
+from tombola.training.loop import CHECKPOINT_SECONDS, Events, Measured, train
 from tombola.training.sets import Sets, prepare
 from tombola.training.settings import Training
 from tombola.training.state import State, load_state
@@ -93,6 +93,7 @@ class Supervised:
         net: options of a registered network.
         training: how it is trained.
         device: where ("cpu", "cuda", ...); no part of the identity.
+        checkpoint_seconds: between two checkpoints of a training; no part of the identity.
 
     Raises:
         UsageError: the network cannot be built, or its output does not fit the labels.
@@ -103,6 +104,7 @@ class Supervised:
     training: Training
     net: Net = field(default_factory=Net)
     device: str = "cpu"
+    checkpoint_seconds: float = CHECKPOINT_SECONDS
 
     def __post_init__(self) -> None:
         self._sets: Sets | None = None
@@ -180,7 +182,16 @@ class Supervised:
         load_state(model, start)
         model.to(resolve_device(self.device))
         dense = self.prunable(Scope())
-        return train(model, fit, sets=self.sets, training=self.training, prunable=dense, events=events, resume=resume)
+        return train(
+            model,
+            fit,
+            sets=self.sets,
+            training=self.training,
+            prunable=dense,
+            events=events,
+            resume=resume,
+            checkpoint_seconds=self.checkpoint_seconds,
+        )
 
     def _check(self) -> None:
         """One forward and loss over two examples: what does not fit is said before anything is trained."""

@@ -35,6 +35,7 @@ class Run:
     store: StorePath = STORE
     workers: Annotated[int, tyro.conf.arg(help="Processes; by default one a core on the CPU, else 1.")] = _AUTO
     threads: Annotated[int, tyro.conf.arg(help="Torch threads in each.")] = 1
+    checkpoint_seconds: Annotated[float, tyro.conf.arg(help="Between two checkpoints of a training.")] = 30.0
     device: Annotated[str, tyro.conf.arg(help="cpu, cuda, cuda:1, mps, or auto.")] = "cpu"
     dry_run: Annotated[bool, tyro.conf.arg(help="Only say how many fits and steps, how long, how much disk.")] = False
     page: Annotated[str, tyro.conf.arg(metavar="FILE", help="The HTML page; default: in the store's reports.")] = ""
@@ -54,6 +55,8 @@ def _asked(arguments: Sequence[str]) -> tuple[str, Run]:
         raise UsageError(f"--workers is {run.workers}; expected 1 or more.")
     if run.threads < 1:
         raise UsageError(f"--threads is {run.threads}; expected 1 or more.")
+    if not run.checkpoint_seconds >= 0:
+        raise UsageError(f"--checkpoint-seconds is {run.checkpoint_seconds}; expected 0 or more.")
     check_target(run.json)
     check_target(run.page)
     return name, run
@@ -68,7 +71,11 @@ def main(arguments: Sequence[str]) -> int:
 
     console = Console(file=sys.stderr if asked.json == "-" else sys.stdout, quiet=asked.quiet)
     experiment = prepare(
-        asked.recipe, data_dir=asked.data_dir or None, device=asked.device, quiet=asked.quiet or not sys.stderr.isatty()
+        asked.recipe,
+        data_dir=asked.data_dir or None,
+        device=asked.device,
+        checkpoint_seconds=asked.checkpoint_seconds,
+        quiet=asked.quiet or not sys.stderr.isatty(),
     )
     if asked.dry_run:
         _foretell(experiment, asked, console)

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from tombola.executors.base import Busy, Done, Executor, Failed, Job, Missing, Outcome
-from tombola.executors.inline import Inline
-from tombola.executors.pool import Pool
+from typing import TYPE_CHECKING
 
-__all__ = ["Busy", "Done", "Executor", "Failed", "Inline", "Job", "Missing", "Outcome", "Pool"]
+from tombola.lazy import lazily
+
+if TYPE_CHECKING:
+    from tombola.executors.inline import Inline
+    from tombola.executors.pool import Pool
+
+__all__ = ["Inline", "Pool"]
+
+__getattr__ = lazily(__name__, {"Inline": "tombola.executors.inline", "Pool": "tombola.executors.pool"})

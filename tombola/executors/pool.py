@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
-import os
 import pickle
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
+from tombola.errors import UsageError
 from tombola.executors.base import Failed, Job, OnProgress, Outcome
+from tombola.executors.worker import work_for
 from tombola.store import Store
 from tombola.tasks import Task
 
 __all__ = ["Pool"]
 
 _PATIENCE = 10.0  # seconds for a stopping worker to write its checkpoint
-_EVERY = 0.1  # least seconds between two progress messages of a worker
 
 
 @dataclass(slots=True)
@@ -42,7 +43,13 @@ class Pool:
     def __init__(
         self, task: Task, store: Store, *, workers: int, on_progress: OnProgress, device: str = "cpu", threads: int = 1
     ) -> None:
-        self._task = pickle.dumps(task)  # sent from memory to memory, once to each worker; never a file
+        try:
+            self._task = pickle.dumps(task)  # sent from memory to memory, once to each worker; never a file
+        except (pickle.PicklingError, AttributeError, TypeError) as error:
+            raise UsageError(
+                f"The network or data cannot be sent to worker processes ({error}); define them at the top level of a "
+                f"module, or use one worker."
+            ) from error
         self._store, self._on_progress = store, on_progress
         self._settings = {"root": str(store.root), "device": device, "threads": threads}
         self._limit = workers
@@ -62,8 +69,9 @@ class Pool:
     def _start(self) -> _Worker:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        process = context.Process(target=_main, args=(theirs, self._settings), daemon=True, name="tombola-worker")
-        process.start()
+        process = context.Process(target=work_for, args=(theirs, self._settings), daemon=True, name="tombola-worker")
+        with _without_interrupts():
+            process.start()
         theirs.close()
         worker = _Worker(process, ours)
         self._workers.append(worker)
@@ -122,51 +130,14 @@ class Pool:
         self._workers.clear()
 
 
-def _die_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
-
-
-def _main(channel: Connection, settings: dict[str, Any]) -> None:
-    """A worker: take jobs until the channel closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the parent decides
-    stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    threading.Thread(target=_die_with_parent, daemon=True).start()
-
-    import torch
-
-    from tombola.executors.work import compute
-    from tombola.training.loop import Stopped
-
-    torch.set_num_threads(settings["threads"])
-    task: Task = pickle.loads(channel.recv_bytes())
-    store = Store(settings["root"], report=channel.send)
-    while not stop.is_set():
-        try:
-            if not channel.poll(0.2):  # a signal handler only runs between two calls
-                continue
-            job: Job = channel.recv()
-        except (EOFError, OSError):
-            return
-        throttle = _Throttle(channel, job.digest)
-        try:
-            outcome = compute(
-                task, store, job, progress=throttle.progress, stopping=stop.is_set, device=settings["device"]
-            )
-        except Stopped:
-            return
-        channel.send(outcome)
-
-
-class _Throttle:
-    def __init__(self, channel: Connection, digest: str) -> None:
-        self._channel, self._digest, self._last = channel, digest, 0.0
-
-    def progress(self, step: int) -> None:
-        now = time.monotonic()
-        if now - self._last > _EVERY:
-            self._last = now
-            self._channel.send((self._digest, step))
+@contextlib.contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """A process started in here ignores Ctrl-C from its first instruction on: the parent decides what it means."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -152,6 +152,7 @@ def _fit(
         if steps:
             stored = _again(task, store, job, fit, stored, steps, progress, stopping)
             store.put(job.digest, fit, stored)
+        store.drop_checkpoint(job.digest)  # a kill between the answer and this line leaves it behind
         return Done(digest=job.digest, answer=stored)
     events = _Events(store, job, fit.mask, progress, stopping)
     saved = store.checkpoint(job.digest)

@@ -119,10 +119,14 @@ def locked(path: Path) -> Iterator[bool]:
 @contextlib.contextmanager
 def shared(path: Path, *, exclusive: bool) -> Iterator[bool]:
     """Hold a shared or exclusive lock on an existing file; yields whether it was got (a shared one is waited for)."""
-    with path.open("rb") as file:
-        try:
-            fcntl.flock(file, (fcntl.LOCK_EX | fcntl.LOCK_NB) if exclusive else fcntl.LOCK_SH)
-        except BlockingIOError:
-            yield False
-            return
-        yield True
+    while True:
+        with path.open("rb") as file:
+            try:
+                fcntl.flock(file, (fcntl.LOCK_EX | fcntl.LOCK_NB) if exclusive else fcntl.LOCK_SH)
+            except BlockingIOError:
+                yield False
+                return
+            # Two processes that make a store at the same time replace each other's file: lock the one that stayed.
+            if path.stat().st_ino == os.fstat(file.fileno()).st_ino:
+                yield True
+                return

@@ -24,7 +24,9 @@ from tombola.training.sets import Sets, loss_of
 from tombola.training.settings import Training
 from tombola.training.state import State, state_of
 
-__all__ = ["Events", "Measured", "Stopped", "silent", "train"]
+CHECKPOINT_SECONDS = 30.0
+
+__all__ = ["CHECKPOINT_SECONDS", "Events", "Measured", "Stopped", "silent", "train"]
 
 
 class Stopped(Exception):
@@ -99,7 +101,7 @@ def train(
     prunable: Mask,
     events: Events,
     resume: Checkpoint | None = None,
-    checkpoint_seconds: float = 30.0,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
 ) -> Measured:
     """Train `model` (already holding the start weights) as `fit` says, in place.
 

@@ -1,0 +1,197 @@
+"""The frozen surface: what people write down and what stores go by. A change here must be a decision."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from typing import Any
+
+import pytest
+from helpers import tiny_data, tiny_recipe
+
+import tombola
+from tombola.allocation import ALLOCATIONS
+from tombola.criteria import CRITERIA
+from tombola.data import DATASETS, NORMALISATIONS
+from tombola.experiment import Experiment, prepare
+from tombola.models.registry import MODELS
+from tombola.recipes import RECIPES, Recipe
+from tombola.requests import At, Fit, Init, Moment, Prune
+from tombola.runner import request_digest
+from tombola.search import CONTROLS, SEARCHES, Reset
+from tombola.specs import digest
+from tombola.training.optimizers import OPTIMIZERS, SCHEDULES
+
+PUBLIC = [
+    "Dataset",
+    "Mask",
+    "Recipe",
+    "Results",
+    "Scope",
+    "TombolaError",
+    "__version__",
+    "apply_mask",
+    "enforce",
+    "from_arrays",
+    "from_npz",
+    "from_torch",
+    "prune",
+    "run",
+]
+
+REGISTRIES: list[tuple[Any, list[str]]] = [
+    (ALLOCATIONS, ["layerwise", "global"]),
+    (CONTROLS, ["reinit", "shuffled"]),
+    (CRITERIA, ["magnitude", "random"]),
+    (DATASETS, ["digits", "mnist", "fashion-mnist", "cifar-10"]),
+    (MODELS, ["lenet-300-100", "mlp"]),
+    (NORMALISATIONS, ["unit", "pixel", "standard", "none"]),
+    (OPTIMIZERS, ["adam", "adamw", "sgd"]),
+    (RECIPES, ["digits-lenet", "mnist-lenet", "fashion-lenet"]),
+    (SCHEDULES, ["constant", "step", "cosine"]),
+    (SEARCHES, ["imp", "oneshot"]),
+]
+
+DEFAULTS: dict[str, Any] = {
+    "name": "custom",
+    "summary": "",
+    "data": "digits",
+    "model": "lenet-300-100",
+    "net": {"hidden": (), "activation": "relu", "dropout": 0.0},
+    "steps": 1200,
+    "batch_size": 60,
+    "loss": "cross-entropy",
+    "label_smoothing": 0.0,
+    "l2": 0.0,
+    "clip_norm": 0.0,
+    "optimizer": {
+        "name": "adam",
+        "lr": 0.0012,
+        "betas": (0.9, 0.999),
+        "eps": 1e-08,
+        "momentum": 0.0,
+        "nesterov": False,
+        "weight_decay": 0.0,
+    },
+    "schedule": {"name": "constant", "warmup": 0, "milestones": (), "factor": 0.1},
+    "eval_every": 25,
+    "normalise": "unit",
+    "validation": 0,
+    "split_seed": 0,
+    "search": "imp",
+    "levels": 17,
+    "rate": 0.2,
+    "output_factor": 0.5,
+    "output_layer": "",
+    "allocation": "layerwise",
+    "criterion": "magnitude",
+    "score_at": "auto",
+    "search_steps": 0,
+    "rewind_to": 0,
+    "reset": "rewind",
+    "protect": (),
+    "controls": ("reinit", "shuffled"),
+    "draws": 1,
+    "replicates": 5,
+    "seed": 0,
+}
+DIGITS = {**DEFAULTS, "name": "digits-lenet"}
+MNIST = {**DEFAULTS, "data": "mnist", "steps": 50_000, "eval_every": 100, "normalise": "pixel", "levels": 24}
+
+# Stores go by these.
+DIGITS_TASK = "d235fff3f9a679282cc8d1d87092c837"
+DIGITS_EXPERIMENT = "c6f3c3a109d6d667b09a8ce36aa9af02"
+DIGITS_DENSE = "6436ccfc9a822e3679f1382a32786e35"
+MNIST_PROCEDURE = "a6351b5a86be232b155a1a3584ebb779"
+MNIST_TRAINING = "a90572a5b26c8d0e09283a57ff523cae"
+
+
+@pytest.fixture(scope="module")
+def digits() -> Experiment:
+    return prepare(RECIPES["digits-lenet"])
+
+
+def test_public_names() -> None:
+    assert tombola.__all__ == PUBLIC
+    assert dir(tombola) == PUBLIC
+    for name in PUBLIC:
+        assert getattr(tombola, name) is not None
+    assert tombola.run is importlib.import_module("tombola.experiment").run
+    with pytest.raises(AttributeError, match="module 'tombola' has no attribute 'prunes'"):
+        _ = tombola.prunes
+
+
+@pytest.mark.parametrize(("registry", "keys"), REGISTRIES, ids=[",".join(keys) for _, keys in REGISTRIES])
+def test_registries(registry: dict[str, object], keys: list[str]) -> None:
+    assert list(registry) == keys
+
+
+@pytest.mark.parametrize(
+    ("recipe", "expected"),
+    [
+        (Recipe(), DEFAULTS),
+        (RECIPES["digits-lenet"], DIGITS),
+        (RECIPES["mnist-lenet"], {**MNIST, "name": "mnist-lenet"}),
+        (RECIPES["fashion-lenet"], {**MNIST, "name": "fashion-lenet", "data": "fashion-mnist"}),
+    ],
+    ids=["defaults", "digits", "mnist", "fashion"],
+)
+def test_recipes_and_their_fields(recipe: Recipe, expected: dict[str, Any]) -> None:
+    found = dataclasses.asdict(recipe)
+    assert list(found) == list(DEFAULTS)
+    assert found == {**expected, "summary": recipe.summary}
+    assert bool(recipe.summary) == (recipe != Recipe())
+
+
+def test_fields_of_requests() -> None:
+    def surface(kind: Any) -> dict[str, object]:
+        missing = dataclasses.MISSING
+        return {f.name: ... if f.default is missing else f.default for f in dataclasses.fields(kind)}
+
+    assert surface(Init) == {"seed": ...}
+    assert surface(At) == {"fit": ..., "step": ...}
+    assert surface(Prune) == {"start": ..., "mask": ..., "pruner": ..., "keep": ..., "seed": ...}
+    assert surface(Fit) == {
+        "start": ...,
+        "mask": ...,
+        "first": 0,
+        "last": ...,
+        "order": ...,
+        "noise": ...,
+        "held_rate": None,
+        "keep": (),
+    }
+    assert {moment.value for moment in Moment} == {"init", "early-stop", "end"}
+    assert {reset.value for reset in Reset} == {"rewind", "fine-tune"}
+
+
+def test_digests_of_the_digits_experiment(digits: Experiment) -> None:
+    assert digits.task.fingerprint == DIGITS_TASK
+    assert digits.digest == DIGITS_EXPERIMENT
+    plan = digits.plans[0]
+    assert request_digest(digits.task.fingerprint, plan.fit(plan.init(), None)) == DIGITS_DENSE
+    assert digest(RECIPES["mnist-lenet"].procedure()) == MNIST_PROCEDURE
+    assert digest(RECIPES["mnist-lenet"].training()) == MNIST_TRAINING
+
+
+def test_budgets_of_the_digits_experiment(digits: Experiment) -> None:
+    plan = digits.plans[0]
+    assert plan.dense.kept == {"fc1.weight": 19200, "fc2.weight": 30000, "output.weight": 1000}
+    assert (len(plan.keeps), plan.keeps[:3], plan.keeps[-1]) == (17, (40260, 32298, 25919), 1276)
+    assert len({p.seed for p in digits.plans}) == len(digits.plans) == 5
+
+
+def test_only_what_changes_numbers_changes_the_experiment() -> None:
+    data, recipe = tiny_data(), tiny_recipe()
+    same = prepare(dataclasses.replace(recipe, name="x", summary="y", data="elsewhere.npz"), data=data)
+    assert same.digest == prepare(recipe, data=data).digest
+    assert same.task.fingerprint == prepare(recipe, data=data, device="cpu").task.fingerprint
+    others = [
+        prepare(dataclasses.replace(recipe, **change), data=data)
+        for change in ({"seed": 1}, {"levels": 1}, {"replicates": 3}, {"controls": ()}, {"protect": ("fc1*",)})
+    ]
+    assert len({e.digest for e in (same, *others)}) == 6
+    assert {e.task.fingerprint for e in others} == {same.task.fingerprint}  # so trainings are shared
+    trained = prepare(dataclasses.replace(recipe, steps=61), data=data)
+    assert trained.task.fingerprint != same.task.fingerprint
+    assert prepare(recipe, data=tiny_data(seed=1)).task.fingerprint != same.task.fingerprint
