@@ -1,7 +1,7 @@
 """Put known mistakes back, one at a time, and see the tests fail: `make mutants`.
 
-Each mutant is a mistake that has shipped in public code for pruning or lottery tickets, or one step away from such. It is
-made in a copy of the package, and the tests named beside it must then fail. A mutant that survives is a hole in the tests.
+Each mutant is a mistake that has shipped in public code for pruning or lottery tickets, or one step away from such. It
+is made in a copy of the package, and the tests named beside it must then fail. A survivor is a hole in the tests.
 
     python tests/mutants.py [WORD ...] [--jobs N]      only mutants whose name contains a WORD
 """
@@ -40,14 +40,14 @@ MUTANTS = (
         file="search/plan.py",
         good="start = base.dense.at(plan.rewind_to) if plan.rewind_to else plan.init()",
         bad="start = before.at(plan.rewind_to) if plan.rewind_to else before.at(Moment.END)",
-        tests="tests/test_search.py",
+        tests="tests/test_contracts_search.py",
     ),
     Mutant(
         name="rounds after the first do not rewind to the dense network's step k",
         file="search/plan.py",
         good="start = base.dense.at(plan.rewind_to) if plan.rewind_to",
         bad="start = before.at(plan.rewind_to) if plan.rewind_to",
-        tests="tests/test_search.py",
+        tests="tests/test_contracts_search.py",
     ),
     Mutant(
         name="the gradient mask compares weights without abs: negative weights freeze",
@@ -179,7 +179,7 @@ MUTANTS = (
         file="search/plan.py",
         good='return Init(seed=derive(self.seed, "reinit", draw))',
         bad="return self.init()",
-        tests="tests/test_search.py",
+        tests="tests/test_contracts_search.py",
     ),
     Mutant(
         name="the early stop may be step 0",
@@ -220,7 +220,9 @@ def judge(mutant: Mutant) -> tuple[str, float]:
         except subprocess.TimeoutExpired:
             return f"no verdict within {SECONDS} s", time.monotonic() - begun
     # 1: tests failed. Anything else is no verdict on the mutant: 2 interrupted, 4 usage, 5 nothing collected.
-    verdict = {0: "SURVIVED", 1: "killed"}.get(ended.returncode, f"pytest ended with {ended.returncode}: {ended.stdout[-300:]}")
+    verdict = {0: "SURVIVED", 1: "killed"}.get(
+        ended.returncode, f"pytest ended with {ended.returncode}: {ended.stdout[-300:]}"
+    )
     return verdict, time.monotonic() - begun
 
 

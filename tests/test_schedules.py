@@ -14,7 +14,7 @@ from tombola.allocation import Layerwise
 from tombola.errors import UsageError
 from tombola.masks import Mask
 from tombola.pruning import Pruner
-from tombola.schedules import check_ladder, geometric, step_down, totals
+from tombola.schedules import check_ladder, geometric, step_down
 
 LENET = {"fc1.weight": 784 * 300, "fc2.weight": 300 * 100, "output.weight": 100 * 10}
 # Percent of the weights left at each level; the published labels at the levels 3, 7, 12, 15: 51.3, 21.1, 7.0, 3.6.
@@ -125,14 +125,6 @@ def test_geometric() -> None:
     assert geometric(counts, {"a": 0.2, "b": 0.1}, 0) == []
     assert geometric(counts, {"a": 0.2, "b": 0.0}, 3) == [{"a": 800, "b": 10}, {"a": 640, "b": 10}, {"a": 512, "b": 10}]
     assert counts == {"a": 1000, "b": 10}
-
-
-def test_totals_follow_a_schedule() -> None:
-    assert totals(lambda level: 0.8**level, 1000, 3) == [{"all layers": n} for n in (800, 640, 512)]
-    assert totals(lambda level: 1.0, 10, 1) == [{"all layers": 10}]
-    for bad in (0.0, 1.1, -0.5, float("nan")):
-        with pytest.raises(UsageError, match=rf"Level 2 has density {bad!r}; expected a number above 0 and at most 1"):
-            totals(lambda level, bad=bad: bad if level == 2 else 0.5, 1000, 3)  # type: ignore[misc]
 
 
 def test_a_good_ladder_passes() -> None:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from tombola.errors import UsageError
 
-__all__ = ["Schedule", "check_ladder", "geometric", "step_down", "totals"]
-
-Schedule = Callable[[int], float]
-"""level (0, 1, ...) -> density in (0, 1]."""
+__all__ = ["check_ladder", "geometric", "step_down"]
 
 
 def step_down(counts: Mapping[str, int], rates: Mapping[str, float], share: float = 1.0) -> dict[str, int]:
@@ -37,21 +34,6 @@ def geometric(counts: Mapping[str, int], rates: Mapping[str, float], levels: int
     for _ in range(levels):
         now = step_down(now, rates)
         ladder.append(now)
-    return ladder
-
-
-def totals(schedule: Schedule, total: int, levels: int) -> list[dict[str, int]]:
-    """Weights left in all at the levels 1 to `levels` when level L has density `schedule(L)`.
-
-    Raises:
-        UsageError: a density outside (0, 1], named with its level.
-    """
-    ladder = []
-    for level in range(1, levels + 1):
-        density = schedule(level)
-        if not 0 < density <= 1:
-            raise UsageError(f"Level {level} has density {density!r}; expected a number above 0 and at most 1.")
-        ladder.append({"all layers": round(density * total)})
     return ladder
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -10,7 +11,7 @@ import torch
 from torch import nn
 
 from tombola.criteria import Probe
-from tombola.data import Dataset
+from tombola.data import NORMALISATIONS, Dataset, split
 from tombola.errors import UsageError, suggest
 from tombola.masks import Mask
 from tombola.models.imported import build_imported, import_factory, source_digest
@@ -20,11 +21,12 @@ from tombola.requests import Fit
 from tombola.scopes import Scope
 from tombola.specs import digest
 from tombola.streams import seeded
+from tombola.tensors import digest_tensors
 from tombola.training.checkpoint import Checkpoint
 from tombola.training.loop import CHECKPOINT_SECONDS, Events, Measured, train
 from tombola.training.sets import Sets, prepare
 from tombola.training.settings import Training
-from tombola.training.state import State, load_state
+from tombola.training.state import State, load_state, state_of
 
 __all__ = ["Metric", "Supervised", "Task", "resolve_device"]
 
@@ -141,11 +143,16 @@ class Supervised:
         return self.dataset.classes or max(1, self.dataset.y_train[0].numel())
 
     def _code(self) -> object:
+        """What identifies the network: its name and options, or a factory's file and what it builds from seed 0."""
         if isinstance(self.model, str) and self.model in MODELS:
             return {"name": self.model, "net": self.net}
         factory = import_factory(self.model) if isinstance(self.model, str) else self.model
-        name = self.model if isinstance(self.model, str) else getattr(factory, "__qualname__", type(factory).__name__)
-        return {"name": name, "source": source_digest(factory), "shapes": {n: list(s) for n, s in self._shapes.items()}}
+        model = self.build(0)
+        return {
+            "source": source_digest(factory),
+            "layers": re.sub(r" at 0x[0-9a-f]+", "", repr(model)),
+            "weights": digest_tensors(state_of(model)),
+        }
 
     def build(self, seed: int) -> nn.Module:
         """The network of this seed, in training mode, on the CPU."""
@@ -195,11 +202,14 @@ class Supervised:
 
     def _check(self) -> None:
         """One forward and loss over two examples: what does not fit is said before anything is trained."""
+        if self.training.normalise not in NORMALISATIONS:
+            known = suggest(self.training.normalise, NORMALISATIONS)
+            raise UsageError(f"Unknown normalisation {self.training.normalise!r}. {known}")
+        split(self.dataset, self.training.split_seed, validation=self.training.validation or None)
         if self.training.loss == "cross-entropy" and not self.dataset.classes:
             raise UsageError("The targets are no class labels; use --loss mean-squared-error.")
         model = self.build(0)
-        self._shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
-        if not self._shapes:
+        if not list(model.parameters()):
             raise UsageError(f"{type(model).__name__} has no parameter, so there is nothing to train or prune.")
         x, y = self.dataset.x_train[:2], self.dataset.y_train[:2]
         model.eval()

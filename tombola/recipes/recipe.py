@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args
 
@@ -118,8 +118,8 @@ class Recipe:
                 raise UsageError(f"Unknown control {control!r}. {suggest(str(control), get_args(ControlName))}")
         if len(set(self.controls)) < len(self.controls):
             raise UsageError(f"controls names one twice: {', '.join(self.controls)}.")
-        _fraction("rate", self.rate, 0 < self.rate < 1, "a fraction above 0 and below 1")
-        _fraction("output_factor", self.output_factor, 0 <= self.output_factor <= 1, "a fraction from 0 to 1")
+        _fraction("rate", self.rate, lambda x: 0 < x < 1, "a fraction above 0 and below 1")
+        _fraction("output_factor", self.output_factor, lambda x: 0 <= x <= 1, "a fraction from 0 to 1")
         self._check_steps()
 
     def _check_steps(self) -> None:
@@ -144,6 +144,8 @@ class Recipe:
     @property
     def moment(self) -> int | Moment | None:
         """Where weights are scored; None: where the criterion says."""
+        if not isinstance(self.score_at, str):
+            raise UsageError(f"score_at is {self.score_at!r}; expected text: a step, or early-stop, end, init, auto.")
         if self.score_at == _AUTO:
             return None
         if self.score_at in {moment.value for moment in Moment}:
@@ -168,6 +170,7 @@ def _whole(name: str, value: object, least: int) -> None:
         raise UsageError(f"{name} is {value!r}; expected a whole number, {least} or more.")
 
 
-def _fraction(name: str, value: float, good: bool, expected: str) -> None:
-    if not (math.isfinite(value) and good):
+def _fraction(name: str, value: object, good: Callable[[float], bool], expected: str) -> None:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not (number and good(value)):  # type: ignore[arg-type]
         raise UsageError(f"{name} is {value!r}; expected {expected}.")

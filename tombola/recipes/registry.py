@@ -55,6 +55,6 @@ def find_recipe(name: str) -> Recipe:
     """
     if name in RECIPES:
         return RECIPES[name]
-    if name.endswith(".toml") or Path(name).is_file():
+    if name.endswith(".toml"):
         return from_toml(Path(name))
     raise UsageError(f"Unknown recipe {name!r}. {suggest(name, RECIPES)} A file must end in .toml.")

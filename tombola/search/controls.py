@@ -29,7 +29,10 @@ def reinit(plan: Plan, level: int, ticket: Fit, base: Ground) -> dict[Arm, Reque
 
 
 def shuffle(plan: Plan, level: int, ticket: Fit, base: Ground) -> dict[Arm, Request]:
-    """The ticket's start under a mask with as many survivors in each tensor, at other places."""
+    """The ticket's start under a mask with as many survivors in each tensor, at other places.
+
+    Without rewinding (fine-tuning) that start is already pruned, so many of the other places begin at 0: a weak control.
+    """
     assert ticket.mask is not None
     mask = shuffled(ticket.mask, derive(plan.seed, "shuffle", level))
     return {Arm(name="shuffled"): replace(ticket, mask=mask, keep=())}

@@ -9,7 +9,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tombola.data import NORMALISATIONS, Affine, Dataset, split
-from tombola.errors import UsageError, suggest
 from tombola.training.settings import Training
 
 __all__ = ["Examples", "Sets", "loss_of", "prepare"]
@@ -51,11 +50,8 @@ def prepare(dataset: Dataset, training: Training, device: torch.device) -> Sets:
     """Split, normalise (by the training part alone) and move a data set.
 
     Raises:
-        UsageError: unknown normalisation, or too few examples.
+        DataError: too few examples, or inputs that the normalisation cannot take.
     """
-    if training.normalise not in NORMALISATIONS:
-        known = suggest(training.normalise, NORMALISATIONS)
-        raise UsageError(f"Unknown normalisation {training.normalise!r}. {known}")
     parts = split(dataset, training.split_seed, validation=training.validation or None)
     x, y = dataset.x_train, dataset.y_train
     return Sets(
