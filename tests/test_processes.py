@@ -18,7 +18,8 @@ from helpers import Counting, Marked, ended, numbers, tiny_data, tiny_recipe
 from torch import nn
 
 from tombola.errors import UsageError
-from tombola.executors import Job, Pool
+from tombola.executors import Pool
+from tombola.executors.base import Job
 from tombola.executors.pool import _Worker
 from tombola.experiment import Results, prepare, run
 from tombola.store import Store

@@ -12,7 +12,7 @@ import pytest
 from helpers import Counting, Marked, numbers, tiny_data, tiny_recipe
 
 from tombola.errors import FitFailed, StoreError
-from tombola.executors import Inline
+from tombola.executors import Inline, Job, Outcome
 from tombola.experiment import Experiment, Results, prepare, run, run_experiment
 from tombola.requests import TICKET, Arm, At, Fit, Found, Init, Round, Search, Trained
 from tombola.runner import Runner
@@ -161,11 +161,30 @@ def test_an_experiment_that_diverges_everywhere_says_so_once_a_replicate(tmp_pat
         assert results.failures == () and [r["diverged"] for r in results.document["arms"]["ticket"]] == [True, True]
 
 
+class Wide(Inline):
+    """Takes two jobs at a time, as a pool does, and computes one after the other."""
+
+    def __init__(self, *args: Any, **named: Any) -> None:
+        super().__init__(*args, **named)
+        self.jobs: list[Job] = []
+
+    def free(self) -> int:
+        return 2 - len(self.jobs)
+
+    def submit(self, job: Job) -> None:
+        self.jobs.append(job)
+
+    def wait(self, seconds: float) -> list[Outcome]:
+        if self.jobs:
+            super().submit(self.jobs.pop(0))
+        return super().wait(seconds)
+
+
 def drive(place: Path, search: Callable[[Experiment], Search]) -> Runner:
     """Run one search of a test's own."""
     experiment = prepare(tiny_recipe(), data=tiny_data())
     store, watcher = Store(place), Counting()
-    executor = Inline(experiment.task, store, on_progress=watcher.progress)
+    executor = Wide(experiment.task, store, on_progress=watcher.progress)
     runner = Runner(
         experiment.task.fingerprint, {0: search(experiment)}, store=store, executor=executor, watcher=watcher
     )

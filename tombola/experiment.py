@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -140,7 +140,7 @@ class Results:
 
     experiment: str
     document: dict[str, Any]
-    computed: int = 0
+    computed: int = field(default=0, compare=False)  # how it came about, not what came out
     failures: tuple[Failure, ...] = ()
     ended: tuple[Failure, ...] = ()
 
