@@ -18,9 +18,8 @@ from helpers import Counting, Marked, ended, numbers, tiny_data, tiny_recipe
 from torch import nn
 
 from tombola.errors import UsageError
-from tombola.executors import Pool
 from tombola.executors.base import Job
-from tombola.executors.pool import _Worker
+from tombola.executors.pool import Pool, _Worker
 from tombola.experiment import Results, prepare, run
 from tombola.store import Store
 
@@ -81,7 +80,7 @@ def test_two_workers_find_what_one_process_finds_and_a_killed_one_fails_one_requ
     assert "was killed by SIGKILL" in first.failures[0].cause and first.ended == ()
     assert answers(tmp_path / "store") == FITS + CUTS - 1 and len(watcher.jobs) == FITS + CUTS
     second = Counting()
-    after = go(tmp_path / "store", workers=2, watcher=second)
+    after = go(tmp_path / "store", watcher=second)
     assert after.failures == () and len(second.jobs) == 1
     assert after.document == document and numbers(tmp_path / "store") == objects
 

@@ -12,7 +12,8 @@ import pytest
 from helpers import Counting, Marked, numbers, tiny_data, tiny_recipe
 
 from tombola.errors import FitFailed, StoreError
-from tombola.executors import Inline, Job, Outcome
+from tombola.executors.base import Job, Outcome
+from tombola.executors.inline import Inline
 from tombola.experiment import Experiment, Results, prepare, run, run_experiment
 from tombola.requests import TICKET, Arm, At, Fit, Found, Init, Round, Search, Trained
 from tombola.runner import Runner

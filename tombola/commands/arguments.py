@@ -2,56 +2,151 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
+import secrets
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import tyro
 
+from tombola.commands.mistakes import mistake
 from tombola.errors import StoreError, UsageError
 from tombola.store import Store
 
-__all__ = ["STORE", "ExperimentName", "JsonFile", "StorePath", "check_target", "open_store", "parse", "write_out"]
+__all__ = [
+    "STORE",
+    "ExperimentName",
+    "JsonFile",
+    "StorePath",
+    "check_store",
+    "check_targets",
+    "flag",
+    "open_store",
+    "parse",
+    "write_out",
+    "write_whole",
+]
 
 Kind = TypeVar("Kind")
 
+
+def flag(text: str, *, metavar: str | None = None, default: str | None = None) -> Any:
+    """How a flag is shown in the help; `default` takes the place of "(default: ...)"."""
+    return tyro.conf.arg(help=text, metavar=metavar, help_behavior_hint=default)
+
+
 STORE = Path("tombola-store")
-StorePath = Annotated[Path, tyro.conf.arg(metavar="DIR", help="Directory of results.")]
-JsonFile = Annotated[str, tyro.conf.arg(metavar="FILE", help="Write the result as JSON too; - is standard output.")]
-ExperimentName = Annotated[str, tyro.conf.arg(metavar="EXPERIMENT", help="Digest, or any unique beginning of it.")]
+StorePath = Annotated[Path, flag("directory of results.", metavar="DIR")]
+JsonFile = Annotated[str, flag("write the result as JSON too; - is standard output.", metavar="FILE", default="")]
+ExperimentName = Annotated[str, flag("digest, or any unique beginning of it.", metavar="EXPERIMENT")]
 
 
-def parse(kind: Callable[..., Kind], arguments: Sequence[str], *, command: str, default: Any = None) -> Kind:
-    """The arguments of a command as its dataclass; a mistake ends the process with a message and exit code 2."""
-    config = (tyro.conf.FlagCreatePairsOff, tyro.conf.OmitSubcommandPrefixes)
-    extra = {} if default is None else {"default": default}
-    found: Kind = tyro.cli(kind, args=list(arguments), prog=f"tombola {command}", config=config, **extra)
-    return found
+def parse(kind: type[Kind], arguments: Sequence[str], *, command: str, default: Kind | None = None) -> Kind:
+    """The arguments of a command as its dataclass.
+
+    Raises:
+        UsageError: what is wrong with them, in one line.
+        SystemExit: the help was asked for and printed.
+    """
+    config = (tyro.conf.FlagCreatePairsOff,)
+    extra: dict[str, Any] = {} if default is None else {"default": default}
+    boxes = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(boxes):
+            return tyro.cli(kind, args=list(arguments), prog=f"tombola {command}", config=config, **extra)
+    except SystemExit as end:
+        if not end.code:
+            raise
+        refused = _refused(end) or mistake(kind, arguments, command)
+        if refused:
+            raise UsageError(refused) from None
+        sys.stderr.write(boxes.getvalue())
+        raise
+
+
+def _refused(end: BaseException) -> str | None:
+    """The words of our own dataclasses about a value, which tyro has put into a box."""
+    error: BaseException | None = end
+    while error is not None and not isinstance(error, UsageError):
+        error = error.__context__
+    return None if error is None else str(error)
+
+
+def check_store(root: Path) -> None:
+    """Refuse a place that is something else, before anything is read or written.
+
+    Raises:
+        UsageError: a part of the path is a file, or the directory holds other things.
+    """
+    for place in (root, *root.parents):
+        if place.is_file():
+            raise UsageError(f"The store {root} cannot be: {place} is a file; name a directory with --store.")
+    with contextlib.suppress(OSError):  # what cannot be read is said by `Store`
+        others = [p.name for p in root.iterdir() if p.name[0] != "." and p.name not in {"locks", "format.json"}]
+        if others and not (root / "format.json").exists():
+            raise UsageError(
+                f"{root} holds other files ({others[0]}) and is no store; name another directory with --store."
+            )
 
 
 def open_store(root: Path, *, create: bool = False) -> Store:
-    """The store at `root`; damaged files are named on standard error as they are found."""
+    """The store at `root`; damaged files are named on standard error as they are found.
+
+    Raises:
+        UsageError: there is none and none may be made, or the place is something else.
+        StoreError: it cannot be read or written.
+    """
+    check_store(root)
     return Store(root, create=create, report=lambda line: print(f"tombola: {line}", file=sys.stderr))
 
 
-def check_target(target: str) -> None:
-    """Refuse a file that cannot be written, before long work begins.
+def check_targets(*targets: str) -> None:
+    """Refuse files that cannot be written, before long work begins.
 
     Raises:
-        UsageError: the target is a directory, or its folder does not exist or may not be written.
+        UsageError: a target is a directory, its folder does not exist or may not be written, or two are the same.
     """
-    if not target or target == "-":
-        return
-    path = Path(target)
-    if path.is_dir():
-        raise UsageError(f"{target} is a directory; name a file.")
-    if not path.parent.is_dir():
-        raise UsageError(f"The folder of {target} does not exist; make it first.")
-    if not os.access(path.parent, os.W_OK):
-        raise UsageError(f"The folder of {target} may not be written.")
+    named = [Path(target) for target in targets if target and target != "-"]
+    for path in named:
+        if path.is_dir():
+            raise UsageError(f"{path} is a directory; name a file.")
+        if not path.parent.is_dir():
+            raise UsageError(f"The folder of {path} does not exist; make it first.")
+        if not os.access(path if _special(path) else path.parent, os.W_OK):
+            raise UsageError(f"{path} cannot be written: its folder is read-only; name a file elsewhere.")
+    if len({path.resolve() for path in named}) < len(named) or list(targets).count("-") > 1:
+        raise UsageError("Two results cannot go to the same file; give each its own.")
+
+
+def _special(path: Path) -> bool:
+    """A device or pipe, which is written to and never replaced."""
+    return path.exists() and not path.is_file()
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file whole or not at all.
+
+    Raises:
+        StoreError: full disk, read-only directory, ...
+    """
+    real = path.resolve()  # behind a link
+    part = real if _special(real) else real.with_name(f".{real.name}.{os.getpid()}.{secrets.token_hex(4)}.part")
+    try:
+        real.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(text, encoding="utf-8", newline="\n")
+        if part != real:
+            part.replace(real)
+    except OSError as error:
+        raise StoreError(f"{path} cannot be written: {error.strerror}; name a file elsewhere.") from error
+    finally:
+        if part != real:
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)
 
 
 def write_out(target: str, content: Any) -> None:
@@ -65,12 +160,5 @@ def write_out(target: str, content: Any) -> None:
     text = content if isinstance(content, str) else json.dumps(content, indent=1, allow_nan=False) + "\n"
     if target == "-":
         sys.stdout.write(text)
-        return
-    path = Path(target)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise StoreError(f"{target} cannot be written: {error.strerror}.") from error
+    else:
+        write_whole(Path(target), text)

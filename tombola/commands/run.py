@@ -5,14 +5,25 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from tombola.commands.arguments import STORE, JsonFile, StorePath, check_target, open_store, parse, write_out
+from tombola.commands.arguments import (
+    STORE,
+    JsonFile,
+    StorePath,
+    check_store,
+    check_targets,
+    flag,
+    open_store,
+    parse,
+    write_out,
+)
 from tombola.errors import UsageError
 from tombola.recipes import RECIPES, Recipe, find_recipe
 
@@ -20,51 +31,76 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from tombola.experiment import Experiment, Results
+    from tombola.runner import Failure, Watcher
+    from tombola.store import Store
 
 __all__ = ["Run", "main"]
 
-_AUTO = -1
+_CAUSES = 4  # that the last lines of a run name
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
-    """Run a recipe: find tickets, train their controls, keep everything in the store. The same command continues."""
+class Run(Recipe):
+    """Run a recipe (a name that `tombola recipes` lists, or a TOML file): find tickets, train their controls, keep
+    everything in the store. The same command again goes on, or shows what is there."""
 
-    recipe: Annotated[Recipe, tyro.conf.arg(name="")] = field(default_factory=Recipe)
-    data_dir: Annotated[str, tyro.conf.arg(metavar="DIR", help="Where data are; else TOMBOLA_DATA, else ./data.")] = ""
+    name: tyro.conf.Suppress[str] = "custom"
+    summary: tyro.conf.Suppress[str] = ""
+    data_dir: Annotated[
+        str, flag("where data are; else TOMBOLA_DATA names it, else ./data.", metavar="DIR", default="")
+    ] = ""
     store: StorePath = STORE
-    workers: Annotated[int, tyro.conf.arg(help="Processes; by default one a core on the CPU, else 1.")] = _AUTO
-    threads: Annotated[int, tyro.conf.arg(help="Torch threads in each.")] = 1
-    checkpoint_seconds: Annotated[float, tyro.conf.arg(help="Between two checkpoints of a training.")] = 30.0
-    device: Annotated[str, tyro.conf.arg(help="cpu, cuda, cuda:1, mps, or auto.")] = "cpu"
-    dry_run: Annotated[bool, tyro.conf.arg(help="Only say how many fits and steps, how long, how much disk.")] = False
-    page: Annotated[str, tyro.conf.arg(metavar="FILE", help="The HTML page; default: in the store's reports.")] = ""
+    workers: Annotated[
+        int | None, flag("processes.", metavar="INT", default="(default: one a core on the CPU, else 1)")
+    ] = None
+    threads: Annotated[int, flag("torch threads in each.")] = 1
+    checkpoint_seconds: Annotated[float, flag("between two checkpoints of a training.")] = 30.0
+    device: Annotated[str, flag("cpu, cuda, cuda:1, mps, or auto.")] = "cpu"
+    dry_run: Annotated[bool, flag("only say how many fits and steps, how long, how much disk.", default="")] = False
+    page: Annotated[
+        str, flag("where the HTML page goes.", metavar="FILE", default="(default: in the store's reports)")
+    ] = ""
     json: JsonFile = ""
-    quiet: Annotated[bool, tyro.conf.arg(help="Print errors alone.")] = False
+    quiet: Annotated[bool, flag("print errors alone.", default="")] = False
+
+    def __post_init__(self) -> None:
+        Recipe.__post_init__(self)
+        for name, value in (("workers", self.workers), ("threads", self.threads)):
+            if value is not None and value < 1:
+                raise UsageError(f"{name} is {value}; expected a whole number, 1 or more.")
+        if not self.checkpoint_seconds >= 0:
+            raise UsageError(f"checkpoint_seconds is {self.checkpoint_seconds}; expected 0 or more.")
+
+    @property
+    def recipe(self) -> Recipe:
+        """What of this is the experiment."""
+        return Recipe(**{field.name: getattr(self, field.name) for field in fields(Recipe)})
+
+    @property
+    def processes(self) -> int:
+        """How many workers."""
+        if self.workers is not None:
+            return self.workers
+        return len(os.sched_getaffinity(0)) if self.device == "cpu" and hasattr(os, "sched_getaffinity") else 1
 
 
-def _asked(arguments: Sequence[str]) -> tuple[str, Run]:
-    given = list(arguments)
-    if given and given[0] in {"-h", "--help"}:
-        given = ["digits-lenet", *given]
-    if not given or given[0].startswith("-"):
+def _asked(arguments: Sequence[str]) -> Run:
+    name, *rest = arguments or [""]
+    if name in {"-h", "--help"}:
+        parse(Run, ["--help"], command="run RECIPE")
+    if not name or name.startswith("-"):
         raise UsageError(f"Name a recipe first: tombola run RECIPE [--levels N ...]. Known: {', '.join(RECIPES)}.")
-    name = given[0]
-    run = parse(Run, given[1:], command=f"run {name}", default=Run(recipe=find_recipe(name)))
-    if run.workers != _AUTO and run.workers < 1:
-        raise UsageError(f"--workers is {run.workers}; expected 1 or more.")
-    if run.threads < 1:
-        raise UsageError(f"--threads is {run.threads}; expected 1 or more.")
-    if not run.checkpoint_seconds >= 0:
-        raise UsageError(f"--checkpoint-seconds is {run.checkpoint_seconds}; expected 0 or more.")
-    check_target(run.json)
-    check_target(run.page)
-    return name, run
+    recipe = find_recipe(name)
+    default = Run(**{field.name: getattr(recipe, field.name) for field in fields(recipe)})
+    run = parse(Run, rest, command=f"run {name}", default=default)
+    check_targets(run.json, run.page)
+    check_store(run.store)
+    return run
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run, report, and say where everything is; 1 if a request failed."""
-    _, asked = _asked(arguments)
+    asked = _asked(arguments)
     from rich.console import Console
 
     from tombola.experiment import prepare, run_experiment
@@ -81,34 +117,28 @@ def main(arguments: Sequence[str]) -> int:
         _foretell(experiment, asked, console)
         return 0
     store = open_store(asked.store, create=True)
-    watcher, close = _watcher(experiment, asked, store)
+    watcher, close = _watcher(experiment, asked)
+    command = shlex.join(["tombola", "run", *arguments])
     try:
         results = run_experiment(
             experiment,
             store,
-            workers=_workers(asked),
+            workers=asked.processes,
             device=asked.device,
             threads=asked.threads,
             watcher=watcher,
-            command=shlex.join(["tombola", "run", *arguments]),
+            command=command,
         )
     except KeyboardInterrupt:
         close()
-        again = shlex.join(["tombola", "run", *arguments])
-        print(f"tombola: interrupted; what is finished is kept. Go on with: {again}", file=sys.stderr)
+        print(f"tombola: interrupted; what is finished is kept. Go on with: {command}", file=sys.stderr)
         return 130
     finally:
         close()
-    return _conclude(experiment, results, store, asked, console)
+    return _conclude(results, store, asked, console)
 
 
-def _workers(asked: Run) -> int:
-    if asked.workers != _AUTO:
-        return asked.workers
-    return len(os.sched_getaffinity(0)) if asked.device == "cpu" and hasattr(os, "sched_getaffinity") else 1
-
-
-def _watcher(experiment: Experiment, asked: Run, store: Any) -> tuple[Any, Any]:
+def _watcher(experiment: Experiment, asked: Run) -> tuple[Watcher, Callable[[], None]]:
     from rich.console import Console
 
     from tombola.commands.progress import Bars, Lines
@@ -125,40 +155,57 @@ def _watcher(experiment: Experiment, asked: Run, store: Any) -> tuple[Any, Any]:
     return Lines(console, expected), lambda: None
 
 
+def _say(console: Console, *lines: str) -> None:
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
 def _foretell(experiment: Experiment, asked: Run, console: Console) -> None:
     from tombola.preview import measure, preview
 
     store = open_store(asked.store) if (asked.store / "format.json").exists() else None
-    found, workers = preview(experiment, store), _workers(asked)
+    found, workers = preview(experiment, store), asked.processes
     seconds = measure(experiment.task).seconds(found) / workers
     duration = f"{seconds / 60:,.0f} minutes" if seconds >= 90 else f"{seconds:,.0f} seconds"
-    lines = [
+    _say(
+        console,
         f"{experiment.recipe.name}: {found.fits:,} fits, of which {found.stored:,} are stored.",
         f"To do: {found.fits - found.stored:,} fits, {found.steps:,} steps, {found.evaluations:,} evaluations:",
         f"about {duration} with {workers} worker{'s' * (workers > 1)},",
         f"about {found.bytes / 1e6:,.0f} MB in {asked.store}.",
-    ]
-    console.print("\n".join(lines), markup=False, highlight=False)
+    )
     facts = {"fits": found.fits, "stored": found.stored, "steps": found.steps, "evaluations": found.evaluations}
     write_out(asked.json, {"schema": 1, "dry_run": True, **facts, "seconds": round(seconds), "bytes": found.bytes})
 
 
-def _conclude(experiment: Experiment, results: Results, store: Any, asked: Run, console: Console) -> int:
+def _conclude(results: Results, store: Store, asked: Run, console: Console) -> int:
     from tombola.commands.pages import experiment_page
     from tombola.report.terminal import render
 
     document = results.document
+    write_out(asked.json, document)  # first: nothing that fails later takes the numbers away
     if not asked.quiet and document["arms"]:
         render(document, console)
+    for line in _lost(results.failures):
+        print(f"tombola: {line}", file=sys.stderr)
+    _say(console, f"Experiment {results.experiment[:12]} in {asked.store}")
     _, content = store.experiment(results.experiment)
     page = experiment_page(results.experiment, content, document, store, Path(asked.page) if asked.page else None)
-    console.print(
-        f"Experiment {results.experiment[:12]} in {asked.store}", markup=False, highlight=False, soft_wrap=True
-    )
-    console.print(f"Page: {page}", markup=False, highlight=False, soft_wrap=True)
-    write_out(asked.json, document)
-    for failure in results.failures:
-        place = failure.place
-        where = f"replicate {place.replicate}, level {place.level}, {place.arm.name}"
-        print(f"tombola: {where} failed: {failure.cause}", file=sys.stderr)
+    _say(console, f"Page: {page}")
     return 1 if results.failures else 0
+
+
+def _lost(failures: Sequence[Failure]) -> list[str]:
+    """What failed, a line for each cause."""
+    causes = Counter(failure.cause for failure in failures)
+    lines = []
+    for cause, count in list(causes.items())[:_CAUSES]:
+        place = next(failure.place for failure in failures if failure.cause == cause)
+        where = f"replicate {place.replicate}, level {place.level}, {place.arm.name}"
+        others = f" and {count - 1} more" if count > 1 else ""
+        lines.append(f"{where}{others} failed: {cause}")
+    if failures:
+        more = f"{len(causes) - _CAUSES} more causes; " if len(causes) > _CAUSES else ""
+        lines.append(f"{more}what is finished is kept, and the same command tries the rest again.")
+    return lines
+
