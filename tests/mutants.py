@@ -135,8 +135,8 @@ MUTANTS = (
     Mutant(
         name="a checkpoint forgets the optimizer",
         file="training/checkpoint.py",
-        good='    optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})\n',
-        bad="",
+        good='    optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})',
+        bad="    pass",
         tests="tests/test_states.py",
     ),
     Mutant(

@@ -127,7 +127,8 @@ def test_every_level_has_a_cut_a_ticket_and_its_controls(name: str, changes: dic
     assert sorted(a.fits) == [0, 1, 2, 3]
     assert a.ticket(0).mask is None
     assert (a.ticket(0).first, a.ticket(0).last, a.ticket(0).start) == (0, STEPS, plan().init())
-    expected = {TICKET, Arm(name="shuffled"), *(Arm(name="reinit", draw=d) for d in range(2))}
+    drawn = {Arm(name=name, draw=d) for name in ("reinit", "small-dense") for d in range(2)}
+    expected = {TICKET, Arm(name="shuffled"), *drawn}
     if changes.get("rewind_to"):
         expected |= {Arm(name="reinit-rewound", draw=d) for d in range(2)}
     for level in (1, 2, 3):
@@ -139,6 +140,10 @@ def test_every_level_has_a_cut_a_ticket_and_its_controls(name: str, changes: dic
         assert ticket.last == STEPS
         assert a.masks[level].within(a.masks.get(level - 1, DENSE))
         for arm, fit in a.fits[level].items():
+            if arm.name == "small-dense":
+                assert isinstance(fit.start, Init)
+                assert (fit.mask, fit.start.at_most, fit.first, fit.last) == (None, KEEPS[level - 1], 0, STEPS)
+                continue
             assert fit.mask is not None
             assert fit.mask.kept == a.masks[level].kept
             assert (fit.mask == a.masks[level]) == (arm.name != "shuffled")
@@ -234,7 +239,7 @@ def test_a_search_waits_for_no_more_than_it_needs(name: str) -> None:
     whole = asked(name)
     waited = {arm for one in whole.rounds for arm in one.ask}
     assert waited == {CUT, TICKET}
-    assert all(arm.name in {"shuffled", "reinit", "ticket"} for one in whole.rounds for arm in one.aside)
+    assert all(arm.name in {"shuffled", "reinit", "small-dense", "ticket"} for one in whole.rounds for arm in one.aside)
 
 
 @every_search

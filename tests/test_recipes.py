@@ -144,6 +144,8 @@ REFUSED: dict[str, list[object]] = {
     "search_steps": [-1, 1201, 2.5],
     "rewind_to": [-1, 1200, 1.5],
     "seed": [-1, 0.5, "0"],
+    "margin": [0.0, 1.0, -0.1, float("nan"), "0.1"],
+    "endpoint": ["middle", 3],
     "rate": [0.0, 1.0, -0.2, 1.5, math.nan, math.inf],
     "output_factor": [-0.1, 1.1, math.nan],
     "search": ["lottery", ""],

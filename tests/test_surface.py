@@ -41,7 +41,7 @@ PUBLIC = [
 
 REGISTRIES: list[tuple[Any, list[str]]] = [
     (ALLOCATIONS, ["layerwise", "global"]),
-    (CONTROLS, ["reinit", "shuffled"]),
+    (CONTROLS, ["reinit", "shuffled", "small-dense"]),
     (CRITERIA, ["magnitude", "random"]),
     (DATASETS, ["digits", "mnist", "fashion-mnist", "cifar-10"]),
     (MODELS, ["lenet-300-100", "mlp"]),
@@ -94,13 +94,17 @@ DEFAULTS: dict[str, Any] = {
     "draws": 1,
     "replicates": 5,
     "seed": 0,
+    "endpoint": "early-stop",
+    "margin": 0.01,
 }
 DIGITS = {**DEFAULTS, "name": "digits-lenet"}
-MNIST = {**DEFAULTS, "data": "mnist", "steps": 50_000, "eval_every": 100, "normalise": "pixel", "levels": 24}
+MNIST = {**DEFAULTS, "data": "mnist", "steps": 50_000, "eval_every": 100, "normalise": "pixel", "levels": 24} | {
+    "margin": 0.002
+}
 
 # Stores go by these.
 DIGITS_TASK = "d235fff3f9a679282cc8d1d87092c837"
-DIGITS_EXPERIMENT = "c6f3c3a109d6d667b09a8ce36aa9af02"
+DIGITS_EXPERIMENT = "2373b755d069a46c711bd732184a05a0"
 DIGITS_DENSE = "6436ccfc9a822e3679f1382a32786e35"
 MNIST_PROCEDURE = "a6351b5a86be232b155a1a3584ebb779"
 MNIST_TRAINING = "a90572a5b26c8d0e09283a57ff523cae"
@@ -132,7 +136,7 @@ def test_registries(registry: dict[str, object], keys: list[str]) -> None:
         (Recipe(), DEFAULTS),
         (RECIPES["digits-lenet"], DIGITS),
         (RECIPES["mnist-lenet"], {**MNIST, "name": "mnist-lenet"}),
-        (RECIPES["fashion-lenet"], {**MNIST, "name": "fashion-lenet", "data": "fashion-mnist"}),
+        (RECIPES["fashion-lenet"], {**MNIST, "name": "fashion-lenet", "data": "fashion-mnist", "margin": 0.003}),
     ],
     ids=["defaults", "digits", "mnist", "fashion"],
 )
@@ -148,7 +152,7 @@ def test_fields_of_requests() -> None:
         missing = dataclasses.MISSING
         return {f.name: ... if f.default is missing else f.default for f in dataclasses.fields(kind)}
 
-    assert surface(Init) == {"seed": ...}
+    assert surface(Init) == {"seed": ..., "at_most": None}
     assert surface(At) == {"fit": ..., "step": ...}
     assert surface(Prune) == {"start": ..., "mask": ..., "pruner": ..., "keep": ..., "seed": ...}
     assert surface(Fit) == {

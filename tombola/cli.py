@@ -6,7 +6,10 @@ import importlib
 import os
 import signal
 import sys
-from collections.abc import Sequence
+import textwrap
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 from tombola import __version__
@@ -25,6 +28,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 """name -> (module with `main(arguments) -> exit code`, one line about it)."""
 
+_LINES, _WIDTH = 12, 80  # a message is never larger than that
+
 
 def _help() -> str:
     width = max(map(len, COMMANDS))
@@ -41,35 +46,76 @@ def _help() -> str:
     )
 
 
+def _short(message: str) -> str:
+    """The message, without its middle where it fills more than a few lines (a user's network may raise anything)."""
+    lines = [part for line in message.splitlines() for part in textwrap.wrap(line, _WIDTH) or [""]]
+    if len(lines) <= _LINES:
+        return message
+    return "\n".join([*lines[: _LINES - 4], "[...]", *lines[-3:]])
+
+
 def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM ends a command as Ctrl-C does: in order."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _command(given: Sequence[str]) -> int:
+    name = given[0] if given else ""
+    code = 0
+    if name in {"-h", "--help", "help"}:
+        print(_help())
+    elif name in {"-V", "--version"}:
+        print(f"tombola {__version__}")
+    elif name in COMMANDS:
+        code = importlib.import_module(COMMANDS[name][0]).main(given[1:])
+    else:
+        what = (
+            f"Unknown command {name!r}. {suggest(name, COMMANDS)}" if given else f"Name one of {', '.join(COMMANDS)}."
+        )
+        raise UsageError(f"{what} More: tombola --help")
+    if sys.stdout is not None:  # None: closed by the caller (`>&-`)
+        sys.stdout.flush()
+    return code
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code (0 good, 1 something failed, 2 a mistake in the call, 130 interrupted)."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    if not given or given[0] in {"-h", "--help", "help"}:
-        print(_help())
-        return 0 if given else 2
-    if given[0] in {"-V", "--version"}:
-        print(f"tombola {__version__}")
-        return 0
-    signal.signal(signal.SIGTERM, _interrupt)
     try:
-        if given[0] not in COMMANDS:
-            raise UsageError(f"Unknown command {given[0]!r}. {suggest(given[0], COMMANDS)}")
-        code: int = importlib.import_module(COMMANDS[given[0]][0]).main(given[1:])
-        sys.stdout.flush()
+        with _terminable():
+            return _command(given)
     except TombolaError as error:
-        print(f"tombola: {error}", file=sys.stderr)
+        print(_short(f"tombola: {error}"), file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("tombola: interrupted; the same command goes on from here", file=sys.stderr)
         return 130
     except BrokenPipeError:  # `tombola ls | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _forget_output()
         return 0
-    return code
+    except OSError as error:  # a full disk behind standard output, a name that is too long
+        _forget_output()
+        place = f"{error.filename}: " if error.filename else ""
+        print(_short(f"tombola: {place}{error.strerror or error}"), file=sys.stderr)
+        return 1
+
+
+def _forget_output() -> None:
+    """Python tries once more to write what is left when it ends, and would complain about it."""
+    with suppress(OSError, ValueError, AttributeError):  # no file behind it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 
 __all__ = ["DataError", "FitFailed", "StoreError", "TombolaError", "UsageError", "suggest"]
 
+_SHOWN = 20  # names in a message
+
 
 class TombolaError(Exception):
     """The root of every error that Tombola raises on purpose; the command line prints its text and nothing else."""
@@ -44,4 +46,7 @@ def suggest(name: str, known: Iterable[str]) -> str:
     """
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-    return f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(names)}."
+    if near:
+        return f"Did you mean {near[0]!r}?"
+    more = f", ... ({len(names)} in all)" if len(names) > _SHOWN else ""
+    return f"Known: {', '.join(names[:_SHOWN])}{more}."

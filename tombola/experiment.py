@@ -105,6 +105,11 @@ def prepare(
 
 
 def _check_model(recipe: Recipe, model: object) -> None:
+    if "small-dense" in recipe.controls and (model is not None or recipe.model not in MODELS):
+        raise UsageError(
+            f"The control small-dense needs a network whose width can be scaled ({', '.join(MODELS)}), "
+            f"not {recipe.model!r}."
+        )
     if model is None and recipe.model not in MODELS and ":" not in recipe.model:
         raise UsageError(
             f"Unknown model {recipe.model!r}. {suggest(recipe.model, MODELS)} Your own: package.module:factory."

@@ -47,9 +47,14 @@ class Moment(Enum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Init:
-    """Start from the weights that the task builds from this seed."""
+    """Start from the weights that the task builds from this seed.
+
+    Args:
+        at_most: the network is made narrower until it has no more prunable weights than this; None: as it is.
+    """
 
     seed: int
+    at_most: int | None = added(None)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

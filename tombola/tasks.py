@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import torch
@@ -17,7 +17,7 @@ from tombola.masks import Mask
 from tombola.models.imported import build_imported, import_factory, source_digest
 from tombola.models.net import Net
 from tombola.models.registry import MODELS
-from tombola.requests import Fit
+from tombola.requests import Fit, Init
 from tombola.scopes import Scope
 from tombola.specs import digest
 from tombola.streams import seeded
@@ -54,11 +54,11 @@ class Task(Protocol):
     def steps(self) -> int:
         """Optimizer steps of a whole training."""
 
-    def build(self, seed: int) -> nn.Module:
-        """A freshly initialised network; two seeds differ."""
+    def build(self, seed: int, *, at_most: int | None = None) -> nn.Module:
+        """A freshly initialised network, or a narrower one with at most so many prunable weights; two seeds differ."""
 
-    def prunable(self, scope: Scope) -> Mask:
-        """The dense mask."""
+    def prunable(self, scope: Scope, *, at_most: int | None = None) -> Mask:
+        """The dense mask of the network, or of its narrower form."""
 
     def probe(self, seed: int) -> Probe:
         """What criteria may look at."""
@@ -110,7 +110,8 @@ class Supervised:
 
     def __post_init__(self) -> None:
         self._sets: Sets | None = None
-        self._dense: dict[Scope, Mask] = {}
+        self._dense: dict[tuple[Scope, int | None], Mask] = {}
+        self._narrowed: dict[int, Net] = {}
         self._check()
         data = self.dataset.fingerprint
         self._fingerprint = digest(
@@ -154,23 +155,46 @@ class Supervised:
             "weights": digest_tensors(state_of(model)),
         }
 
-    def build(self, seed: int) -> nn.Module:
-        """The network of this seed, in training mode, on the CPU."""
+    def build(self, seed: int, *, at_most: int | None = None) -> nn.Module:
+        """The network of this seed, in training mode, on the CPU.
+
+        Raises:
+            UsageError: a factory of one's own cannot be made narrower, or no network is as small as `at_most`.
+        """
+        if isinstance(self.model, str) and self.model in MODELS:
+            net = self.net if at_most is None else self._narrow(at_most)
+            return MODELS[self.model](self.dataset.input_shape, self.outputs, net, seed)
+        if at_most is not None:
+            raise UsageError("Only a named network can be made narrower (small-dense); a factory has one width.")
         if not isinstance(self.model, str):
             return build_imported(getattr(self.model, "__qualname__", "model"), self.model, seed)
-        if self.model in MODELS:
-            return MODELS[self.model](self.dataset.input_shape, self.outputs, self.net, seed)
         if ":" not in self.model:
             raise UsageError(
-                f"Unknown model {self.model!r}. {suggest(self.model, MODELS)} Or give package.module:factory."
+                f"Unknown model {self.model!r}. {suggest(self.model, MODELS)} Your own: package.module:factory."
             )
         return build_imported(self.model, import_factory(self.model), seed)
 
-    def prunable(self, scope: Scope) -> Mask:
-        """The dense mask of the network."""
-        if scope not in self._dense:
-            self._dense[scope] = Mask.dense(self.build(0), scope)
-        return self._dense[scope]
+    def _narrow(self, at_most: int) -> Net:
+        """The widest form of the network with at most so many prunable weights."""
+        if at_most not in self._narrowed:
+            low, high = 0.0, self.net.width
+            for _ in range(24):
+                middle = (low + high) / 2
+                low, high = (middle, high) if self._weights(middle) <= at_most else (low, middle)
+            if low == 0.0:
+                raise UsageError(f"No form of {self.model} has at most {at_most} weights.")
+            self._narrowed[at_most] = replace(self.net, width=low)
+        return self._narrowed[at_most]
+
+    def _weights(self, width: float) -> int:
+        net = replace(self.net, width=width)
+        return Mask.dense(MODELS[str(self.model)](self.dataset.input_shape, self.outputs, net, 0)).total
+
+    def prunable(self, scope: Scope, *, at_most: int | None = None) -> Mask:
+        """The dense mask of the network, or of its narrower form."""
+        if (scope, at_most) not in self._dense:
+            self._dense[scope, at_most] = Mask.dense(self.build(0, at_most=at_most), scope)
+        return self._dense[scope, at_most]
 
     def probe(self, seed: int) -> Probe:
         """What criteria may look at."""
@@ -185,16 +209,15 @@ class Supervised:
 
     def fit(self, fit: Fit, start: State, *, events: Events, resume: Checkpoint | None = None) -> Measured:
         """Train by the reference loop."""
-        model = self.build(0)
+        model = self.build(0, at_most=fit.start.at_most if isinstance(fit.start, Init) else None)
         load_state(model, start)
         model.to(resolve_device(self.device))
-        dense = self.prunable(Scope())
         return train(
             model,
             fit,
             sets=self.sets,
             training=self.training,
-            prunable=dense,
+            prunable=Mask.dense(model),
             events=events,
             resume=resume,
             checkpoint_seconds=self.checkpoint_seconds,

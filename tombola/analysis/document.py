@@ -11,7 +11,7 @@ from tombola.store import Store
 
 __all__ = ["PLAYED", "results_document"]
 
-PLAYED = ("ticket", "reinit", "reinit-rewound", "shuffled")
+PLAYED = ("ticket", "reinit", "reinit-rewound", "shuffled", "small-dense")
 """Arms that are reported; the others (cuts, searching trainings) are the search's own steps."""
 
 

@@ -47,7 +47,7 @@ ExperimentName = Annotated[str, flag("digest, or any unique beginning of it.", m
 
 
 def parse(kind: type[Kind], arguments: Sequence[str], *, command: str, default: Kind | None = None) -> Kind:
-    """The arguments of a command as its dataclass.
+    """The arguments of a command as its dataclass, read by tyro.
 
     Raises:
         UsageError: what is wrong with them, in one line.
@@ -55,26 +55,30 @@ def parse(kind: type[Kind], arguments: Sequence[str], *, command: str, default: 
     """
     config = (tyro.conf.FlagCreatePairsOff,)
     extra: dict[str, Any] = {} if default is None else {"default": default}
+    wrong = None if {"-h", "--help"} & set(arguments) else mistake(kind, arguments, command)
+    if wrong:
+        raise UsageError(wrong)
     boxes = io.StringIO()
     try:
         with contextlib.redirect_stderr(boxes):
-            return tyro.cli(kind, args=list(arguments), prog=f"tombola {command}", config=config, **extra)
+            found: Kind = tyro.cli(kind, args=list(arguments), prog=f"tombola {command}", config=config, **extra)
+            return found
     except SystemExit as end:
         if not end.code:
             raise
-        refused = _refused(end) or mistake(kind, arguments, command)
-        if refused:
-            raise UsageError(refused) from None
-        sys.stderr.write(boxes.getvalue())
-        raise
+        refused = _refused(end)
+        if refused is None:
+            sys.stderr.write(boxes.getvalue())
+            raise
+        raise refused from None
 
 
-def _refused(end: BaseException) -> str | None:
-    """The words of our own dataclasses about a value, which tyro has put into a box."""
+def _refused(end: BaseException) -> UsageError | None:
+    """What one of our own dataclasses said about a value, and tyro has put into a box."""
     error: BaseException | None = end
     while error is not None and not isinstance(error, UsageError):
         error = error.__context__
-    return None if error is None else str(error)
+    return error
 
 
 def check_store(root: Path) -> None:

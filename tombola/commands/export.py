@@ -14,7 +14,8 @@ from tombola.commands.arguments import (
     ExperimentName,
     JsonFile,
     StorePath,
-    check_target,
+    check_targets,
+    flag,
     open_store,
     parse,
     write_out,
@@ -29,7 +30,7 @@ class Export:
     """Write every number of an experiment: one row for each arm, level, replicate and draw."""
 
     experiment: tyro.conf.Positional[ExperimentName]
-    csv: Annotated[str, tyro.conf.arg(metavar="FILE", help="Write CSV; - is standard output.")] = ""
+    csv: Annotated[str, flag("write CSV; - is standard output.", metavar="FILE", default="")] = ""
     json: JsonFile = ""
     store: StorePath = STORE
 
@@ -39,10 +40,7 @@ def main(arguments: Sequence[str]) -> int:
     asked = parse(Export, arguments, command="export")
     if not (asked.csv or asked.json):
         raise UsageError("Say what to write: --csv FILE or --json FILE (- is standard output).")
-    if asked.csv == asked.json == "-":
-        raise UsageError("Only one of --csv and --json can go to standard output.")
-    check_target(asked.csv)
-    check_target(asked.json)
+    check_targets(asked.csv, asked.json)
     store = open_store(asked.store)
     digest, content = store.experiment(asked.experiment)
     document = results_document(digest, content, store)

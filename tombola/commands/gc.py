@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Annotated
 
-import tyro
-
-from tombola.commands.arguments import STORE, JsonFile, StorePath, check_target, open_store, parse, write_out
+from tombola.commands.arguments import STORE, JsonFile, StorePath, check_targets, flag, open_store, parse, write_out
 from tombola.store.collect import collect
 
 __all__ = ["Gc", "main"]
@@ -18,8 +16,10 @@ __all__ = ["Gc", "main"]
 class Gc:
     """Remove what no experiment in the store names: answers, states, masks, leftovers of interrupted runs."""
 
-    drop: Annotated[tuple[str, ...], tyro.conf.arg(metavar="EXPERIMENT", help="Remove these experiments first.")] = ()
-    dry_run: Annotated[bool, tyro.conf.arg(help="Only say what would go.")] = False
+    drop: Annotated[
+        tuple[str, ...], flag("remove these experiments first.", metavar="EXPERIMENT [EXPERIMENT ...]", default="")
+    ] = ()
+    dry_run: Annotated[bool, flag("only say what would go.", default="")] = False
     json: JsonFile = ""
     store: StorePath = STORE
 
@@ -27,7 +27,7 @@ class Gc:
 def main(arguments: Sequence[str]) -> int:
     """Remove, and say how much."""
     asked = parse(Gc, arguments, command="gc")
-    check_target(asked.json)
+    check_targets(asked.json)
     found = collect(open_store(asked.store), drop=asked.drop, dry_run=asked.dry_run)
     if asked.json != "-":
         verb = "Would remove" if asked.dry_run else "Removed"

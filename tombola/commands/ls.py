@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tombola.commands.arguments import STORE, JsonFile, StorePath, check_target, open_store, parse, write_out
+from tombola.commands.arguments import STORE, JsonFile, StorePath, check_targets, open_store, parse, write_out
 
 __all__ = ["Ls", "main"]
 
@@ -22,7 +22,7 @@ class Ls:
 def main(arguments: Sequence[str]) -> int:
     """Print one line for each experiment."""
     asked = parse(Ls, arguments, command="ls")
-    check_target(asked.json)
+    check_targets(asked.json)
     rows = []
     for digest, content in open_store(asked.store).experiments():
         fits = [row for row in content["rows"] if row["arm"] != "cut"]

@@ -1,4 +1,4 @@
-"""What is wrong with a command line, in one line. Looked at only after tyro has refused it: its own boxes may fill a screen."""
+"""What is wrong with a command line, in one line: tyro, which reads it, answers in boxes that may fill a screen."""
 
 from __future__ import annotations
 
@@ -15,7 +15,13 @@ from tombola.errors import suggest
 
 __all__ = ["flags_of", "mistake"]
 
-_EXPECTED = {bool: "no value", int: "a whole number", float: "a number", str: "text", Path: "a path"}
+_EXPECTED = {
+    bool: ("no value", ""),
+    int: ("a whole number", "whole numbers"),
+    float: ("a number", "numbers"),
+    Path: ("a path", "paths"),
+    str: ("a value", "values"),
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,9 +40,9 @@ class _Argument:
     @property
     def expected(self) -> str:
         if self.choices:
-            return f"{'any of ' * (self.count is None)}{', '.join(self.choices)}"
-        one = _EXPECTED.get(self.kind, "a value")
-        return one if self.count == 1 or self.kind is bool else f"{self.count or 'any number of'} times {one}"
+            return f"{'any of ' * (self.count is None)}{', '.join(self.choices[:-1])} or {self.choices[-1]}"
+        one, many = _EXPECTED[self.kind]
+        return one if self.count in {0, 1} else f"{self.count or ''} {many}".strip()
 
 
 def mistake(kind: type, tokens: Sequence[str], command: str) -> str | None:
@@ -83,9 +89,9 @@ def flags_of(kind: type) -> list[str]:
 def _arguments(kind: type, prefix: str = "") -> Iterator[_Argument]:
     hints, marks = get_type_hints(kind, include_extras=True), vars(tyro.conf)
     for field in fields(kind):
-        hint, notes = hints[field.name], ()
+        hint, notes = hints[field.name], list[Any]()
         if get_origin(hint) is Annotated:
-            hint, *notes = get_args(hint)  # type: ignore[assignment]
+            hint, *notes = get_args(hint)
         if marks["Suppress"] in notes:
             continue
         name = prefix + field.name.replace("_", "-")
@@ -134,7 +140,7 @@ def _wrong(argument: _Argument, values: Sequence[str]) -> str | None:
     if argument.count == 0 and values:
         return f"{argument.name} takes no value; got {values[0]!r}."
     if argument.count is not None and len(values) < argument.count:
-        got = f"has {len(values)} values" if values else "has no value"
+        got = f"is {' '.join(values)}" if values else "has no value"
         return f"{argument.name} {got}; expected {argument.expected}."
     for value in values:
         if argument.choices and value not in argument.choices:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tombola.errors import StoreError
-from tombola.report.page import write_page
+from tombola.commands.arguments import write_whole
+from tombola.report.page import page
 from tombola.store import Store
 
 __all__ = ["experiment_page"]
@@ -31,7 +31,5 @@ def experiment_page(
     ended = [f"replicate {e['replicate']}, level {e['level']}: {e['cause']}" for e in content["ended"]]
     if ended:
         details["Ended early"] = "\n".join(ended)
-    try:
-        return write_page(dict(document), path, details=details)
-    except OSError as error:
-        raise StoreError(f"The page {path} cannot be written: {error.strerror}.") from error
+    write_whole(path, page(document, details=details))
+    return path

@@ -20,7 +20,7 @@ __all__ = ["Bars", "Lines"]
 
 
 class Lines:
-    """Plain lines: one for each finished level, one for each failure.
+    """Plain lines: one for each finished level, one for each cause of failure.
 
     Args:
         console: where they go.
@@ -32,6 +32,7 @@ class Lines:
         self._left = dict(expected.levels)
         self._answers: dict[int, dict[str, list[Trained]]] = {}
         self._begun = time.monotonic()
+        self._causes: set[str] = set()
         self.answered_fits = 0
 
     def planned(self, place: Place, job: Job, stored: bool) -> None:
@@ -56,13 +57,18 @@ class Lines:
             self.say(_level_line(place.level, self._answers.pop(place.level), time.monotonic() - self._begun))
 
     def failed(self, failure: Failure) -> None:
-        """Say what failed, and why."""
-        place = failure.place
-        self.say(f"failed: replicate {place.replicate}, level {place.level}, {place.arm.name}: {failure.cause}")
+        """Say what failed, and why; the end of the run counts how often."""
+        if failure.cause not in self._causes:
+            self._causes.add(failure.cause)
+            place = failure.place
+            self.say(f"failed: replicate {place.replicate}, level {place.level}, {place.arm.name}: {failure.cause}")
 
     def ended(self, failure: Failure) -> None:
-        """Say which replicate ended early."""
-        self.say(f"replicate {failure.place.replicate} ends at level {failure.place.level}: {failure.cause}")
+        """Say which replicate ended early, unless the cause was said just before."""
+        if not any(failure.cause.endswith(cause) for cause in self._causes):
+            place = failure.place
+            cause = failure.cause.removeprefix(f"replicate {place.replicate}, level {place.level}, ")
+            self.say(f"replicate {place.replicate} ends at level {place.level}: {cause}")
 
     def say(self, line: str) -> None:
         """Print one line."""
@@ -73,7 +79,7 @@ def _level_line(level: int, arms: Mapping[str, list[Trained]], seconds: float) -
     some = next(iter(arms.values()))
     density = sum(sum(a.kept.values()) / a.prunable for a in some) / len(some)
     parts = []
-    for name, answers in arms.items():
+    for name, answers in sorted(arms.items(), key=lambda arm: PLAYED.index(arm[0])):
         stops = [a.curve.early_stop for a in answers if a.diverged_at is None]
         values = [p.test_metric for p in stops if p is not None and p.test_metric is not None]
         word = "dense" if level == 0 else name

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from tombola.commands.arguments import JsonFile, check_target, parse, write_out
+from tombola.commands.arguments import JsonFile, check_targets, parse, write_out
 from tombola.recipes import RECIPES
 
 __all__ = ["Recipes", "main"]
@@ -21,7 +21,7 @@ class Recipes:
 def main(arguments: Sequence[str]) -> int:
     """Print one line for each recipe."""
     asked = parse(Recipes, arguments, command="recipes")
-    check_target(asked.json)
+    check_targets(asked.json)
     if asked.json != "-":
         width = max(map(len, RECIPES))
         for name, recipe in RECIPES.items():

@@ -16,7 +16,8 @@ from tombola.commands.arguments import (
     ExperimentName,
     JsonFile,
     StorePath,
-    check_target,
+    check_targets,
+    flag,
     open_store,
     parse,
     write_out,
@@ -30,17 +31,16 @@ class Report:
     """Write the self-contained HTML page of an experiment, and show its table."""
 
     experiment: tyro.conf.Positional[ExperimentName]
-    out: Annotated[str, tyro.conf.arg(metavar="FILE", help="The page; without it, in the store's reports folder.")] = ""
+    out: Annotated[str, flag("where the page goes.", metavar="FILE", default="(default: in the store's reports)")] = ""
     json: JsonFile = ""
-    quiet: Annotated[bool, tyro.conf.arg(help="Print the path alone.")] = False
+    quiet: Annotated[bool, flag("print the path alone.", default="")] = False
     store: StorePath = STORE
 
 
 def main(arguments: Sequence[str]) -> int:
     """Write the page and say where it is."""
     asked = parse(Report, arguments, command="report")
-    check_target(asked.out)
-    check_target(asked.json)
+    check_targets(asked.out, asked.json)
     store = open_store(asked.store)
     digest, content = store.experiment(asked.experiment)
     document = results_document(digest, content, store)

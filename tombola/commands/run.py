@@ -41,8 +41,7 @@ _CAUSES = 4  # that the last lines of a run name
 
 @dataclass(frozen=True, kw_only=True)
 class Run(Recipe):
-    """Run a recipe (a name that `tombola recipes` lists, or a TOML file): find tickets, train their controls, keep
-    everything in the store. The same command again goes on, or shows what is there."""
+    """Run a recipe (a name or a TOML file) and keep everything in the store. The same command again goes on."""
 
     name: tyro.conf.Suppress[str] = "custom"
     summary: tyro.conf.Suppress[str] = ""
@@ -208,4 +207,3 @@ def _lost(failures: Sequence[Failure]) -> list[str]:
         more = f"{len(causes) - _CAUSES} more causes; " if len(causes) > _CAUSES else ""
         lines.append(f"{more}what is finished is kept, and the same command tries the rest again.")
     return lines
-

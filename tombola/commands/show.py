@@ -6,12 +6,11 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
-from tombola.commands.arguments import STORE, JsonFile, StorePath, check_target, open_store, parse, write_out
+from tombola.commands.arguments import STORE, JsonFile, StorePath, check_targets, flag, open_store, parse, write_out
 from tombola.errors import UsageError, suggest
 from tombola.recipes import RECIPES, find_recipe, to_toml
 from tombola.requests import Trained
@@ -25,11 +24,9 @@ class Show:
     """Show an experiment in a store, or a recipe."""
 
     what: tyro.conf.Positional[
-        Annotated[
-            str, tyro.conf.arg(metavar="EXPERIMENT|RECIPE", help="Digest (or its beginning), name, or .toml file.")
-        ]
+        Annotated[str, flag("digest (or its beginning), name, or .toml file.", metavar="EXPERIMENT|RECIPE")]
     ]
-    toml: Annotated[bool, tyro.conf.arg(help="Print the recipe alone, as a file for `tombola run FILE.toml`.")] = False
+    toml: Annotated[bool, flag("print the recipe alone, as a file for `tombola run FILE.toml`.", default="")] = False
     json: JsonFile = ""
     store: StorePath = STORE
 
@@ -37,30 +34,29 @@ class Show:
 def main(arguments: Sequence[str]) -> int:
     """Print what is known of an experiment, or a recipe as TOML."""
     asked = parse(Show, arguments, command="show")
-    check_target(asked.json)
+    check_targets(asked.json)
     if asked.what in RECIPES or asked.what.endswith(".toml"):
         recipe = find_recipe(asked.what)
         if asked.json != "-":
             print(to_toml(recipe), end="")
         write_out(asked.json, {"schema": 1, "recipe": asdict(recipe)})
         return 0
-    store = _store(asked)
-    digest, content = store.experiment(asked.what)
-    if asked.toml:
-        print(content["settings"], end="")
-        return 0
+    store, digest, content = _experiment(asked)
     found = _facts(digest, content, store)
-    if asked.json != "-":
+    if asked.toml and asked.json != "-":
+        print(content["settings"], end="")
+    elif asked.json != "-":
         _print(found, content)
     write_out(asked.json, {"schema": 1, **found, "settings": content["settings"]})
     return 0
 
 
-def _store(asked: Show) -> Store:
-    if not Path(asked.store).exists():
-        hint = suggest(asked.what, RECIPES)
-        raise UsageError(f"{asked.what!r} is no recipe ({hint}) and there is no store at {asked.store}.")
-    return open_store(asked.store)
+def _experiment(asked: Show) -> tuple[Store, str, dict[str, Any]]:
+    try:
+        store = open_store(asked.store)
+        return store, *store.experiment(asked.what)
+    except UsageError as error:
+        raise UsageError(f"No recipe is named {asked.what!r}. {suggest(asked.what, RECIPES)} {error}") from error
 
 
 def _facts(digest: str, content: Mapping[str, Any], store: Store) -> dict[str, Any]:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
 import torch
 
 from tombola.executors.base import Job, OnProgress, Outcome
 from tombola.executors.work import compute
 from tombola.store import Store
 from tombola.tasks import Task
+from tombola.training.loop import Stopped
 
 __all__ = ["Inline"]
 
@@ -42,17 +48,42 @@ class Inline:
         before = torch.get_num_threads()
         torch.set_num_threads(self._threads)
         try:
-            outcome = compute(
-                self._task,
-                self._store,
-                job,
-                progress=lambda step: self._on_progress(job.digest, step),
-                stopping=lambda: False,
-                device=self._device,
-            )
+            with _interruptible() as stopping:
+                outcome = compute(
+                    self._task,
+                    self._store,
+                    job,
+                    progress=lambda step: self._on_progress(job.digest, step),
+                    stopping=stopping,
+                    device=self._device,
+                )
         finally:
             torch.set_num_threads(before)
         return [outcome]
 
     def close(self) -> None:
         """Nothing is running between two calls."""
+
+
+@contextmanager
+def _interruptible() -> Iterator[Callable[[], bool]]:
+    """Ctrl-C asks the training to write its checkpoint, then interrupts; a second one interrupts at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    asked: list[int] = []
+
+    def note(number: int, frame: object) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: bool(asked)
+    except Stopped as stopped:
+        raise KeyboardInterrupt from stopped
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if asked:
+        raise KeyboardInterrupt

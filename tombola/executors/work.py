@@ -113,7 +113,7 @@ def compute(
 
 def _start(task: Task, store: Store, start: Start) -> State:
     if isinstance(start, Init):
-        return state_of(task.build(start.seed))
+        return state_of(task.build(start.seed, at_most=start.at_most))
     answer = store.get(start.fit)
     digest = answer.states.get(start.step) if isinstance(answer, Trained) else None
     if digest is None:
@@ -161,7 +161,8 @@ def _fit(
         resume, events.states = saved
     start = _start(task, store, fit.start)
     measured = task.fit(fit, start, events=events, resume=resume)
-    mask = fit.mask or task.prunable(Scope())
+    at_most = fit.start.at_most if isinstance(fit.start, Init) else None
+    mask = fit.mask or task.prunable(Scope(), at_most=at_most)
     answer = Trained(
         request=job.digest,
         first=fit.first,
@@ -200,7 +201,7 @@ def _again(
     """
     last = max(steps)
     known = {step: digest for step, digest in stored.states.items() if step <= last}
-    events = _Events(store, job, fit.mask, progress, lambda: False)
+    events = _Events(store, job, fit.mask, progress, stopping)
     events.checkpoint = lambda checkpoint: None  # type: ignore[method-assign] # it would stand for the whole fit
     again = replace(fit, last=last, keep=tuple(sorted(steps | known.keys())))
     task.fit(again, _start(task, store, fit.start), events=events)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import torch
@@ -69,7 +70,7 @@ def _linear(fan_in: int, fan_out: int, generator: torch.Generator) -> nn.Linear:
 
 def build_mlp(input_shape: tuple[int, ...], outputs: int, net: Net, seed: int) -> nn.Module:
     """`mlp` with first and last width from the data and `net.hidden` between."""
-    widths = (math.prod(input_shape), *net.hidden, outputs)
+    widths = (math.prod(input_shape), *map(net.scaled, net.hidden), outputs)
     return mlp(widths, activation=net.activation, dropout=net.dropout, seed=seed)
 
 
@@ -77,5 +78,4 @@ def lenet_300_100(input_shape: tuple[int, ...], outputs: int, net: Net, seed: in
     """LeNet-300-100 (LeCun et al. 1998): two hidden layers of 300 and 100 units; 266,200 weights on MNIST."""
     if net.hidden not in {(), (300, 100)}:
         raise UsageError(f"lenet-300-100 has hidden layers of 300 and 100 units, not {net.hidden}; use --model mlp.")
-    widths = (math.prod(input_shape), 300, 100, outputs)
-    return mlp(widths, activation=net.activation, dropout=net.dropout, seed=seed)
+    return build_mlp(input_shape, outputs, replace(net, hidden=(300, 100)), seed)

@@ -17,7 +17,8 @@ __all__ = ["AllocationName", "ControlName", "CriterionName", "Recipe", "ResetNam
 SearchName = Literal["imp", "oneshot"]
 AllocationName = Literal["layerwise", "global"]
 CriterionName = Literal["magnitude", "random"]
-ControlName = Literal["reinit", "shuffled"]
+ControlName = Literal["reinit", "shuffled", "small-dense"]
+EndpointName = Literal["early-stop", "end"]
 ResetName = Literal["rewind", "fine-tune"]
 
 _AUTO = "auto"
@@ -26,6 +27,7 @@ _CHOICES = {
     "allocation": AllocationName,
     "criterion": CriterionName,
     "reset": ResetName,
+    "endpoint": EndpointName,
 }
 
 
@@ -67,6 +69,8 @@ class Recipe:
         draws: of each random re-initialisation, averaged within the replicate.
         replicates: runs of the whole procedure, each with its own init and data order.
         seed: of everything.
+        endpoint: where an arm is judged: test accuracy at early-stop (its validation minimum) or at the end.
+        margin: loss of accuracy, as a fraction, within which a ticket still counts as good as the dense network.
     """
 
     name: str = "custom"
@@ -102,6 +106,8 @@ class Recipe:
     draws: int = 1
     replicates: int = 5
     seed: int = 0
+    endpoint: EndpointName = "early-stop"
+    margin: float = 0.01
 
     def __post_init__(self) -> None:
         self.training()  # its own checks
@@ -120,6 +126,7 @@ class Recipe:
             raise UsageError(f"controls names one twice: {', '.join(self.controls)}.")
         _fraction("rate", self.rate, lambda x: 0 < x < 1, "a fraction above 0 and below 1")
         _fraction("output_factor", self.output_factor, lambda x: 0 <= x <= 1, "a fraction from 0 to 1")
+        _fraction("margin", self.margin, lambda x: 0 < x < 1, "a fraction above 0 and below 1")
         self._check_steps()
 
     def _check_steps(self) -> None:

@@ -31,6 +31,7 @@ _ALL = (
         eval_every=100,
         normalise="pixel",
         levels=24,
+        margin=0.002,
     ),
     Recipe(
         name="fashion-lenet",
@@ -41,6 +42,7 @@ _ALL = (
         eval_every=100,
         normalise="pixel",
         levels=24,
+        margin=0.003,
     ),
 )
 

@@ -31,14 +31,22 @@ def reinit(plan: Plan, level: int, ticket: Fit, base: Ground) -> dict[Arm, Reque
 def shuffle(plan: Plan, level: int, ticket: Fit, base: Ground) -> dict[Arm, Request]:
     """The ticket's start under a mask with as many survivors in each tensor, at other places.
 
-    Without rewinding (fine-tuning) that start is already pruned, so many of the other places begin at 0: a weak control.
+    Without rewinding (fine-tuning) that start is pruned already, so many of the other places begin at 0: a weak
+    control.
     """
     assert ticket.mask is not None
     mask = shuffled(ticket.mask, derive(plan.seed, "shuffle", level))
     return {Arm(name="shuffled"): replace(ticket, mask=mask, keep=())}
 
 
-CONTROLS: dict[str, Control] = {"reinit": reinit, "shuffled": shuffle}
+def small_dense(plan: Plan, level: int, ticket: Fit, base: Ground) -> dict[Arm, Request]:
+    """A dense network made narrower until it has no more weights than the ticket: why not train that one?"""
+    assert ticket.mask is not None
+    weights = ticket.mask.alive
+    return {Arm(name="small-dense", draw=d): plan.fit(plan.small(d, weights), None) for d in range(plan.draws)}
+
+
+CONTROLS: dict[str, Control] = {"reinit": reinit, "shuffled": shuffle, "small-dense": small_dense}
 
 
 def controls(plan: Plan, level: int, ticket: Fit, base: Ground) -> dict[Arm, Request]:

@@ -83,6 +83,10 @@ class Plan:
         """Fresh initial weights for a control."""
         return Init(seed=derive(self.seed, "reinit", draw))
 
+    def small(self, draw: int, weights: int) -> Init:
+        """Initial weights of a narrower network."""
+        return Init(seed=derive(self.seed, "small-dense", draw), at_most=weights)
+
     def fit(self, start: Start, mask: Mask | None, **changes: Any) -> Fit:
         """A whole training in this replicate's data order and noise; `changes` are other fields of `Fit`."""
         order, noise = derive(self.seed, "order"), derive(self.seed, "noise")
