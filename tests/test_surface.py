@@ -57,7 +57,7 @@ DEFAULTS: dict[str, Any] = {
     "summary": "",
     "data": "digits",
     "model": "lenet-300-100",
-    "net": {"hidden": (), "activation": "relu", "dropout": 0.0},
+    "net": {"hidden": (), "activation": "relu", "dropout": 0.0, "width": 1.0},
     "steps": 1200,
     "batch_size": 60,
     "loss": "cross-entropy",
@@ -106,7 +106,7 @@ MNIST = {**DEFAULTS, "data": "mnist", "steps": 50_000, "eval_every": 100, "norma
 DIGITS_TASK = "d235fff3f9a679282cc8d1d87092c837"
 DIGITS_EXPERIMENT = "2373b755d069a46c711bd732184a05a0"
 DIGITS_DENSE = "6436ccfc9a822e3679f1382a32786e35"
-MNIST_PROCEDURE = "a6351b5a86be232b155a1a3584ebb779"
+MNIST_PROCEDURE = "21fcd846c2d6639fe9a2272be4b5c7cb"
 MNIST_TRAINING = "a90572a5b26c8d0e09283a57ff523cae"
 
 

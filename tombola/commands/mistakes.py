@@ -40,7 +40,8 @@ class _Argument:
     @property
     def expected(self) -> str:
         if self.choices:
-            return f"{'any of ' * (self.count is None)}{', '.join(self.choices[:-1])} or {self.choices[-1]}"
+            listed = ", ".join(self.choices)
+            return f"any of {listed}" if self.count is None else f"one of {listed}"
         one, many = _EXPECTED[self.kind]
         return one if self.count in {0, 1} else f"{self.count or ''} {many}".strip()
 
@@ -131,7 +132,7 @@ def _nearest(name: str, known: Sequence[str] | dict[str, _Argument]) -> str:
     last = name.rpartition(".")[2].lstrip("-")
     flags = [flag for flag in known if flag[0] == "-"]
     same = [flag for flag in flags if flag.rpartition(".")[2].lstrip("-") == last]  # --lr is --optimizer.lr
-    near = same or difflib.get_close_matches(name, flags, n=1, cutoff=0.6)
+    near = same or (difflib.get_close_matches(name, flags, n=1, cutoff=0.6) if len(last) > 1 else [])
     return f"Did you mean {' or '.join(map(repr, near[:3]))}? " if near else ""
 
 

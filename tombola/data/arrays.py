@@ -77,7 +77,7 @@ def _reading(path: Path, read: Callable[[], Result], key: str = "") -> Result:
     except FileNotFoundError:
         raise DataError(f"{place} does not exist; expected an .npz file with {', '.join(_KEYS)}.") from None
     except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
-        if "pickle" in str(error):
+        if "Object arrays" in str(error):
             raise DataError(
                 f"{place} holds pickled Python objects, which are never loaded; expected arrays of numbers. "
                 "Save arrays with .astype(...) and numpy.savez."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import importlib
 import inspect
@@ -46,8 +47,8 @@ def import_factory(path: str) -> Factory:
     try:
         with _working_directory_importable():
             module = importlib.import_module(module_name)
-    except Exception as error:  # whatever the user's module raises while it is imported
-        raise UsageError(f"The model {path!r} cannot be imported: {_where(error)}") from error
+    except (Exception, SystemExit) as error:  # whatever the user's module raises while it is imported
+        raise UsageError(f"The model {path!r} cannot be imported: {_where(error)}{_meant(path)}") from error
     factory = getattr(module, name, None)
     if factory is None:
         raise UsageError(f"{module_name!r} has no {name!r}. {suggest(name, [n for n in dir(module) if n[0] != '_'])}")
@@ -65,7 +66,7 @@ def build_imported(path: str, factory: Factory, seed: int) -> nn.Module:
     try:
         with seeded(seed), _working_directory_importable():
             model = factory()
-    except Exception as error:  # whatever the user's factory raises
+    except (Exception, SystemExit) as error:  # whatever the user's factory raises
         raise UsageError(f"The model {path!r} failed when it was called without arguments: {_where(error)}") from error
     if not isinstance(model, nn.Module):
         raise UsageError(f"The model {path!r} returned a {type(model).__name__}; expected a torch.nn.Module.")
@@ -86,7 +87,17 @@ def source_digest(factory: Factory) -> str:
     return hashlib.sha256(Path(file).read_bytes()).hexdigest()
 
 
+def _meant(path: str) -> str:
+    """The module in the working directory that a mistyped path may mean."""
+    module, _, name = path.partition(":")
+    stem = module.removesuffix(".py").replace("/", ".")
+    near = difflib.get_close_matches(stem, [file.stem for file in Path.cwd().glob("*.py")], n=1)
+    meant = f"{near[0] if near else stem}:{name}"
+    return f". Did you mean {meant!r}?" if (near or stem != module) and meant != path else ""
+
+
 def _where(error: BaseException) -> str:
-    frames = traceback.extract_tb(error.__traceback__)
+    """What was raised, and the line of the user's code where it was."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename != __file__ and f.filename[0] != "<"]
     place = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
     return f"{type(error).__name__}: {error}{place}"

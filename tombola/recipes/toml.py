@@ -55,7 +55,11 @@ def _record(kind: type, content: dict[str, Any], place: str) -> Any:
     for name in content:
         if name not in hints:
             raise UsageError(f"{place}: unknown key {name!r}. {suggest(name, hints)}")
-    return kind(**{name: _value(hints[name], value, f"{place}: {name}") for name, value in content.items()})
+    values = {name: _value(hints[name], value, f"{place}: {name}") for name, value in content.items()}
+    try:
+        return kind(**values)
+    except UsageError as error:  # a value of the right type that cannot be
+        raise UsageError(f"{place}: {error}") from error
 
 
 def _value(kind: Any, value: Any, place: str) -> Any:
@@ -77,5 +81,16 @@ def _value(kind: Any, value: Any, place: str) -> Any:
         return float(value)
     if isinstance(kind, type) and isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
         return value
-    wanted = getattr(kind, "__name__", str(kind)) if origin is None else str(kind)
-    raise UsageError(f"{place} is {value!r}; expected {wanted}.")
+    raise UsageError(f"{place} is {value!r}; expected {_words(kind)}.")
+
+
+def _words(kind: Any) -> str:
+    """What a field takes, for people."""
+    arguments = get_args(kind)
+    if get_origin(kind) is tuple:
+        count = "a list of any number of" if arguments[-1] is Ellipsis else f"a list of {len(arguments)} times"
+        return f"{count} {_words(arguments[0])}"
+    if get_origin(kind) is Literal:
+        return " or ".join(map(repr, arguments))
+    plain = {int: "a whole number", float: "a number", str: "text in quotes", bool: "true or false"}
+    return plain.get(kind, "a table of keys")

@@ -16,9 +16,6 @@ __all__ = ["CAP", "power_equivalence", "power_greater", "required_equivalence", 
 CAP = 100
 """No plan here goes beyond this many replicates: the answer is then None, "more than 100"."""
 
-_CERTAIN = 30.0
-"""At this noncentrality the power of a one-sided test at 0.0001 with two values or more is 1 within 0.001 for df > 3."""
-
 
 def power_greater(n: int, effect: float, *, alpha: float = 0.05, arms: int = 1) -> float:
     """Power of the one-sided t test of mean > bound: P(T(df, nc) > t(df, 1 - alpha)), noncentral t.
