@@ -118,14 +118,15 @@ def _check_model(recipe: Recipe, model: object) -> None:
 
 def _budgets(recipe: Recipe, dense: Mask) -> tuple[Allocation, tuple[int, ...]]:
     """The allocation, and the weights left in all at each level."""
+    levels = min(recipe.levels, dense.alive)  # each level takes one weight or more, so the check finds what is too many
     if recipe.allocation == "layerwise":
         layerwise = Layerwise(rate=recipe.rate, output=recipe.output_factor, output_name=recipe.output_layer)
         start: Mapping[str, int] = dense.kept
-        ladder = geometric(start, layerwise.rates(dense), recipe.levels)
+        ladder = geometric(start, layerwise.rates(dense), levels)
         allocation: Allocation = layerwise
     else:
         start = {"all layers": dense.alive}
-        ladder = geometric(start, {"all layers": recipe.rate}, recipe.levels)
+        ladder = geometric(start, {"all layers": recipe.rate}, levels)
         allocation = ALLOCATIONS[recipe.allocation]
     check_ladder(start, ladder)
     return allocation, tuple(sum(counts.values()) for counts in ladder)
@@ -155,7 +156,7 @@ class _Journal:
 
     _EVERY = 2.0
 
-    def __init__(self, store: Store, experiment: Experiment, device: str, command: str) -> None:
+    def __init__(self, store: Store, experiment: Experiment, made_with: Mapping[str, Any], command: str) -> None:
         self._store, self._experiment = store, experiment
         before = dict(store.experiments()).get(experiment.digest, {})
         self._head = {
@@ -166,7 +167,7 @@ class _Journal:
             "prunable": experiment.plans[0].dense.kept,
             "begun": before.get("begun", time.time()),
             "command": command or before.get("command", ""),
-            "provenance": provenance(device),
+            "provenance": made_with,
         }
         self._before = before
         self._last = 0.0
@@ -235,13 +236,14 @@ def run_experiment(
     else:
         executor = Inline(experiment.task, store, on_progress=inner.progress, device=device, threads=threads)
     with store.together():
-        return _drive(experiment, store, executor, inner, device, command)
+        return _drive(
+            experiment, store, executor, inner, _Journal(store, experiment, provenance(device, threads), command)
+        )
 
 
 def _drive(
-    experiment: Experiment, store: Store, executor: Inline | Pool, watcher: Watcher, device: str, command: str
+    experiment: Experiment, store: Store, executor: Inline | Pool, watcher: Watcher, journal: _Journal
 ) -> Results:
-    journal = _Journal(store, experiment, device, command)
     searches = experiment.searches()
     runner = Runner(
         experiment.task.fingerprint,

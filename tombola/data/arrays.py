@@ -77,7 +77,11 @@ def _reading(path: Path, read: Callable[[], Result], key: str = "") -> Result:
     except FileNotFoundError:
         raise DataError(f"{place} does not exist; expected an .npz file with {', '.join(_KEYS)}.") from None
     except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
-        if "Object arrays" in str(error):
+        if "pickle" in str(error) and "Object arrays" not in str(error):
+            raise DataError(
+                f"{place} is no .npz file, and pickled Python objects are never loaded; write it with numpy.savez."
+            ) from None
+        if "pickle" in str(error):
             raise DataError(
                 f"{place} holds pickled Python objects, which are never loaded; expected arrays of numbers. "
                 "Save arrays with .astype(...) and numpy.savez."

@@ -46,7 +46,7 @@ class _Events:
         self.store.save_checkpoint(self.digest, checkpoint, self.states)
 
 
-def provenance(device: str) -> dict[str, str | int]:
+def provenance(device: str, threads: int | None = None) -> dict[str, str | int]:
     """What computes here: engine, versions, hardware."""
     from tombola import __version__
 
@@ -58,7 +58,7 @@ def provenance(device: str) -> dict[str, str | int]:
         "machine": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
         "device": str(resolve_device(device)),
-        "threads": torch.get_num_threads(),
+        "threads": threads or torch.get_num_threads(),
     }
 
 

@@ -12,7 +12,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from tombola.errors import UsageError, suggest
 from tombola.recipes.recipe import Recipe
 
-__all__ = ["from_toml", "to_toml"]
+__all__ = ["from_toml", "parse_toml", "to_toml"]
 
 
 def to_toml(recipe: Recipe) -> str:
@@ -40,13 +40,25 @@ def from_toml(path: Path) -> Recipe:
         UsageError: no such file, not TOML, an unknown key (suggests the nearest), or a value of the wrong type.
     """
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise UsageError(f"The recipe {path} cannot be read: {error.strerror}.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise UsageError(f"The recipe {path} is no TOML: {error}.") from error
-    content.setdefault("name", path.stem)
-    recipe: Recipe = _record(Recipe, content, str(path))
+    return parse_toml(text, str(path), name=path.stem)
+
+
+def parse_toml(text: str, place: str, *, name: str = "custom") -> Recipe:
+    """The recipe in a TOML text; `place` is named in errors, `name` is the recipe's unless the text gives one.
+
+    Raises:
+        UsageError: as `from_toml`.
+    """
+    try:
+        content = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"The recipe {place} is no TOML: {error}.") from error
+    recipe: Recipe = _record(Recipe, {"name": name, **content}, place)
     return recipe
 
 
@@ -88,9 +100,9 @@ def _words(kind: Any) -> str:
     """What a field takes, for people."""
     arguments = get_args(kind)
     if get_origin(kind) is tuple:
-        count = "a list of any number of" if arguments[-1] is Ellipsis else f"a list of {len(arguments)} times"
-        return f"{count} {_words(arguments[0])}"
+        count = "" if arguments[-1] is Ellipsis else f" of {len(arguments)}"
+        return f"a list{count}, each {_words(arguments[0])}"
     if get_origin(kind) is Literal:
         return " or ".join(map(repr, arguments))
-    plain = {int: "a whole number", float: "a number", str: "text in quotes", bool: "true or false"}
-    return plain.get(kind, "a table of keys")
+    plain = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+    return plain.get(kind, "a table of its own")

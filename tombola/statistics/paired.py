@@ -12,7 +12,17 @@ from dataclasses import dataclass
 from tombola.errors import UsageError
 from tombola.statistics.intervals import interval
 
-__all__ = ["ROUNDING", "TTest", "equivalence", "greater", "less", "noninferiority", "superiority", "t_interval", "usable"]
+__all__ = [
+    "ROUNDING",
+    "TTest",
+    "equivalence",
+    "greater",
+    "less",
+    "noninferiority",
+    "superiority",
+    "t_interval",
+    "usable",
+]
 
 ROUNDING = 1e-9
 """Values whose whole spread is below this part of them are equal: the spread is that of rounding."""

@@ -70,11 +70,15 @@ def read_json(path: Path) -> dict[str, Any] | None:
         StoreError: it cannot be read at all.
     """
     try:
-        content = json.loads(path.read_bytes())
+        data = path.read_bytes()
     except FileNotFoundError:
         return None
     except OSError as error:
         raise refusal("read", path, error) from error
+    try:
+        content = json.loads(data)
+    except ValueError as error:
+        raise ValueError("truncated or altered") from error
     return checked_json(content)
 
 

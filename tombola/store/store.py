@@ -48,6 +48,7 @@ class Store:
     ) -> None:
         self.root = Path(root)
         self.report = report
+        self._sound: set[str] = set()
         found = self._format()
         if found is None:
             if not create:
@@ -139,9 +140,11 @@ class Store:
         if hashlib.sha256(data).hexdigest() != digest:
             self._set_aside(path, "its content does not fit its name")
             raise Damaged(f"The store's {path.name} was damaged.")
+        self._sound.add(digest)
         return data
 
     def _set_aside(self, path: Path, reason: str) -> None:
+        self._sound.discard(path.stem)
         with contextlib.suppress(OSError):
             path.replace(path.with_name(f".{path.name}.damaged"))
         self.report(f"the store's {path.relative_to(self.root)} was damaged ({reason}); it is computed again")
@@ -157,8 +160,14 @@ class Store:
         return packing.state_from(self._object(digest), self._mask_by_content)
 
     def has(self, digest: str) -> bool:
-        """Whether there is an object of this digest (its content is checked when it is read)."""
-        return self.object_path(digest).exists()
+        """Whether there is an object of this digest, and a sound one: its content is looked at once, so that damage is
+        found before an answer is relied upon."""
+        if not self.object_path(digest).exists():
+            return False
+        if digest not in self._sound:
+            with contextlib.suppress(Damaged):  # which says so
+                self._object(digest)
+        return digest in self._sound
 
     def keep_mask(self, mask: Mask) -> str:
         """Write a mask; returns the digest of its file."""

@@ -1,0 +1,77 @@
+"""Write docs/reproductions/lenet.md from a stored experiment: python docs/reproduce.py EXPERIMENT [--store DIR]."""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from tombola.analysis.claims import judge_claims
+from tombola.analysis.document import results_document
+from tombola.recipes.toml import parse_toml
+from tombola.store import Store
+
+PAGE = """# LeNet-300-100 on MNIST: the paper's claims, judged
+
+Frankle and Carbin (2019, arXiv 1803.03635), section 2, figures 3 and 4, beside what this repository measures. Each
+claim is tested by one-sided paired t tests at 5 % over replicates: *held* or *not held* where a test says so, else
+*inconclusive*. Differences are means with their 95 % interval; steps are those of the early stop (smallest validation
+loss).
+
+Experiment `{digest}`: {replicates} replicates, levels 0 to {levels}, {steps:,} steps a training (the paper: 50,000),
+batch {batch}, margin {margin:.1f} points. {note}
+
+| claim | paper | here | verdict |
+|---|---|---|---|
+{rows}
+
+{summary}
+
+Made by:
+
+    {command}
+    python docs/reproduce.py {short}
+
+with {made}.
+"""
+
+
+def page(digest: str, content: dict[str, Any], store: Store) -> str:
+    """The page as Markdown."""
+    recipe = parse_toml(content["settings"], "the stored recipe")
+    judged = judge_claims(results_document(digest, content, store), margin=recipe.margin)
+    counts = Counter(row.verdict for row in judged)
+    return PAGE.format(
+        digest=digest[:12],
+        short=digest[:12],
+        replicates=recipe.replicates,
+        levels=recipe.levels,
+        steps=recipe.steps,
+        batch=recipe.batch_size,
+        margin=100 * recipe.margin,
+        note=""
+        if recipe.steps >= 50_000
+        else "Shorter trainings than the paper's: early-stop steps are cut off sooner.",
+        rows="\n".join(f"| {row.claim} | {row.paper} | {row.ours} | **{row.verdict}** |" for row in judged),
+        summary=f"In all: {', '.join(f'{count} {word}' for word, count in counts.items())}.",
+        command=content["command"] or "tombola.run(...)",
+        made=", ".join(f"{name} {value}" for name, value in content["provenance"].items()),
+    )
+
+
+def main() -> None:
+    """Write the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("experiment")
+    parser.add_argument("--store", default="tombola-store")
+    asked = parser.parse_args()
+    store = Store(asked.store, create=False)
+    digest, content = store.experiment(asked.experiment)
+    target = Path(__file__).parent / "reproductions" / "lenet.md"
+    target.write_text(page(digest, content, store), encoding="utf-8")
+    print(target)
+
+
+if __name__ == "__main__":
+    main()
