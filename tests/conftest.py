@@ -7,6 +7,7 @@ group says so. With TOMBOLA_REQUIRE=all (or a comma-separated list of groups) a 
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,7 +22,10 @@ def _data() -> str:
     return f"{', '.join(missing)} not in {folder}; set TOMBOLA_DATA" if missing else ""
 
 
-NEEDS: dict[str, Callable[[], str]] = {"with_data": _data}
+NEEDS: dict[str, Callable[[], str]] = {
+    "with_data": _data,
+    "with_browser": lambda: "" if shutil.which("chromium") else "chromium is not on PATH",
+}
 """group -> what is missing; empty: nothing."""
 
 

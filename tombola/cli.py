@@ -23,6 +23,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "ls": ("tombola.commands.ls", "list the experiments in a store"),
     "show": ("tombola.commands.show", "show an experiment, or a recipe (--toml: as a file to edit)"),
     "report": ("tombola.commands.report", "write the HTML page of an experiment"),
+    "verdict": ("tombola.commands.verdict", "judge an experiment: is it a winning ticket, and how sure is that"),
+    "compare": ("tombola.commands.compare", "lay several experiments over each other"),
     "export": ("tombola.commands.export", "write an experiment's numbers as CSV or JSON"),
     "gc": ("tombola.commands.gc", "remove what no experiment in the store names"),
 }

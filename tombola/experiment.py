@@ -165,6 +165,8 @@ class _Journal:
             "task": experiment.task.fingerprint,
             "metric": experiment.task.metric.name,
             "prunable": experiment.plans[0].dense.kept,
+            "multiply_adds": experiment.task.uses(),
+            "examples": experiment.task.examples(),
             "begun": before.get("begun", time.time()),
             "command": command or before.get("command", ""),
             "provenance": made_with,

@@ -190,9 +190,10 @@ class Runner:
 
     def _stored(self, name: str, request: Request) -> Answer | None:
         answer = self._store.get(name)
-        if isinstance(answer, Trained) and isinstance(request, Fit) and unmet(request, answer, self._store):
-            return None
-        return answer
+        if not (isinstance(answer, Trained) and isinstance(request, Fit)):
+            return answer
+        whole = self._store.has_mask(request.mask) and not unmet(request, answer, self._store)
+        return answer if whole else None
 
     def _complete(self, replicate: int) -> dict[Arm, Answer] | None:
         asked, answers = self._round[replicate]

@@ -11,9 +11,10 @@ import torch
 from torch import nn
 
 from tombola.criteria import Probe
-from tombola.data import NORMALISATIONS, Dataset, split
+from tombola.data import NORMALISATIONS, Dataset, Split, split
 from tombola.errors import UsageError, suggest
 from tombola.masks import Mask
+from tombola.models.costs import uses_per_weight
 from tombola.models.imported import build_imported, import_factory, source_digest
 from tombola.models.net import Net
 from tombola.models.registry import MODELS
@@ -62,6 +63,12 @@ class Task(Protocol):
 
     def probe(self, seed: int) -> Probe:
         """What criteria may look at."""
+
+    def examples(self) -> dict[str, int]:
+        """How many examples are trained on, validated on and tested on."""
+
+    def uses(self) -> dict[str, int]:
+        """name of a weight tensor -> multiply-adds of one weight for one example, where that is known."""
 
     def fit(self, fit: Fit, start: State, *, events: Events, resume: Checkpoint | None = None) -> Measured:
         """Train the weights `start` as `fit` says."""
@@ -200,6 +207,19 @@ class Supervised:
         """What criteria may look at."""
         return Probe(seed=seed)
 
+    def uses(self) -> dict[str, int]:
+        """name of a weight tensor -> multiply-adds of one weight for one example (`models.costs`)."""
+        model = self.build(0)
+        return uses_per_weight(model, self.dataset.x_train[:1].to(next(model.parameters()).dtype))
+
+    def examples(self) -> dict[str, int]:
+        """How many examples are trained on, validated on and tested on."""
+        parts = self._split()
+        return {"train": len(parts.train), "validation": len(parts.validation), "test": len(self.dataset.x_test)}
+
+    def _split(self) -> Split:
+        return split(self.dataset, self.training.split_seed, validation=self.training.validation or None)
+
     @property
     def sets(self) -> Sets:
         """The examples on the device, made when first needed."""
@@ -228,7 +248,9 @@ class Supervised:
         if self.training.normalise not in NORMALISATIONS:
             known = suggest(self.training.normalise, NORMALISATIONS)
             raise UsageError(f"Unknown normalisation {self.training.normalise!r}. {known}")
-        split(self.dataset, self.training.split_seed, validation=self.training.validation or None)
+        sets = prepare(self.dataset, self.training, torch.device("cpu"))  # splits, and looks at every training input
+        if resolve_device(self.device).type == "cpu":
+            self._sets = sets
         if self.training.loss == "cross-entropy" and not self.dataset.classes:
             raise UsageError("The targets are no class labels; use --loss mean-squared-error.")
         model = self.build(0)

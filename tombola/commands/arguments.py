@@ -10,13 +10,16 @@ import secrets
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import tyro
 
 from tombola.commands.mistakes import mistake
 from tombola.errors import StoreError, UsageError
 from tombola.store import Store
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 __all__ = [
     "STORE",
@@ -26,6 +29,7 @@ __all__ = [
     "check_store",
     "check_targets",
     "flag",
+    "open_console",
     "open_store",
     "parse",
     "write_out",
@@ -89,7 +93,7 @@ def check_store(root: Path) -> None:
     """
     for place in (root, *root.parents):
         if place.is_file():
-            raise UsageError(f"The store {root} cannot be: {place} is a file; name a directory with --store.")
+            raise UsageError(f"There can be no store at {root}: {place} is a file; name a directory with --store.")
     with contextlib.suppress(OSError):  # what cannot be read is said by `Store`
         others = [p.name for p in root.iterdir() if p.name[0] != "." and p.name not in {"locks", "format.json"}]
         if others and not (root / "format.json").exists():
@@ -107,6 +111,17 @@ def open_store(root: Path, *, create: bool = False) -> Store:
     """
     check_store(root)
     return Store(root, create=create, report=lambda line: print(f"tombola: {line}", file=sys.stderr))
+
+
+def open_console(target: str, *, quiet: bool = False) -> Console:
+    """Where people read: standard output, or standard error when JSON goes to the former."""
+    from rich.console import Console
+
+    class Pipe(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError  # as `print` does: the caller has seen enough
+
+    return Pipe(file=sys.stderr if target == "-" else sys.stdout, quiet=quiet)
 
 
 def check_targets(*targets: str) -> None:

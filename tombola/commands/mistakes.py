@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Sequence
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -64,7 +64,7 @@ def mistake(kind: type, tokens: Sequence[str], command: str) -> str | None:
         token = rest.pop(0)
         if not _is_flag(token):
             seen += 1
-            if seen > len(positions):
+            if seen > len(positions) and not (positions and positions[-1].count is None):
                 return f"Unexpected argument {token!r}{before}. All flags: tombola {command} --help"
             continue
         name, given, value = token.partition("=")
@@ -100,7 +100,7 @@ def _arguments(kind: type, prefix: str = "") -> Iterator[_Argument]:
             yield from _arguments(hint, f"{name}.")  # type: ignore[arg-type]
         elif field.default is MISSING and field.default_factory is MISSING:
             named = [note.metavar for note in notes if getattr(note, "metavar", None)]
-            yield _Argument(name=named[0] if named else name.upper(), kind=hint)
+            yield replace(_flag(name, hint), name=named[0] if named else name.upper())
         else:
             yield _flag(f"--{name}", hint)
 

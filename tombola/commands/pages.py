@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tombola.analysis.source import Source
+from tombola.analysis.verdict import verdict as judged
 from tombola.commands.arguments import write_whole
 from tombola.report.page import page
 from tombola.store import Store
@@ -14,22 +16,50 @@ __all__ = ["experiment_page"]
 
 
 def experiment_page(
-    digest: str, content: Mapping[str, Any], document: Mapping[str, Any], store: Store, target: Path | None
+    digest: str,
+    content: Mapping[str, Any],
+    document: Mapping[str, Any],
+    store: Store,
+    target: Path | None,
+    *,
+    verdict: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Write the page; without a target into the store's `reports/`. Returns its path.
+    """Write the page, the verdict first; without a target into the store's `reports/`. Returns its path.
+
+    `verdict` is that of `analysis.verdict`; without it, it is made with the margin and endpoint of the recipe.
 
     Raises:
         StoreError: it cannot be written.
     """
     path = target or store.root / "reports" / f"{content['recipe']}-{digest[:12]}.html"
-    details = {
-        "Recipe": content["settings"],
+    source = Source(document=document, digest=digest, content=content, store=store)
+    details: dict[str, object] = {
         "Run again": content["command"] or "tombola.run(...) from Python",
+        "Seeds": _seeds(source),
         "Made with": {str(k): str(v) for k, v in content["provenance"].items()},
-        "Experiment": digest,
+        "Recipe": content["settings"],
     }
     ended = [f"replicate {e['replicate']}, level {e['level']}: {e['cause']}" for e in content["ended"]]
     if ended:
         details["Ended early"] = "\n".join(ended)
-    write_whole(path, page(document, details=details))
+    write_whole(path, page(source, details=details, verdict=verdict or _verdict(source)))
     return path
+
+
+def _verdict(source: Source) -> dict[str, Any] | None:
+    """The verdict by the recipe's own margin and endpoint; None where nothing is judged by accuracy."""
+    settings = source.settings
+    if source.known["metric"] != "accuracy" or "margin" not in settings or not source.document["arms"]:
+        return None
+    return judged(
+        source.document, margin=settings["margin"], endpoint=settings["endpoint"], steps=settings.get("steps")
+    )
+
+
+def _seeds(source: Source) -> str:
+    settings = source.settings
+    count = settings.get("replicates", 1)
+    return (
+        f"seed {settings.get('seed', 0)} of everything: initial weights, data order, noise and controls of the {count} "
+        f"replicate{'s' * (count > 1)} are drawn from it by name; split seed {settings.get('split_seed', 0)}"
+    )

@@ -20,6 +20,7 @@ from tombola.commands.arguments import (
     check_store,
     check_targets,
     flag,
+    open_console,
     open_store,
     parse,
     write_out,
@@ -100,11 +101,9 @@ def _asked(arguments: Sequence[str]) -> Run:
 def main(arguments: Sequence[str]) -> int:
     """Run, report, and say where everything is; 1 if a request failed."""
     asked = _asked(arguments)
-    from rich.console import Console
-
     from tombola.experiment import prepare, run_experiment
 
-    console = Console(file=sys.stderr if asked.json == "-" else sys.stdout, quiet=asked.quiet)
+    console = open_console(asked.json, quiet=asked.quiet)
     experiment = prepare(
         asked.recipe,
         data_dir=asked.data_dir or None,
@@ -183,14 +182,13 @@ def _conclude(results: Results, store: Store, asked: Run, console: Console) -> i
 
     document = results.document
     write_out(asked.json, document)  # first: nothing that fails later takes the numbers away
-    if not asked.quiet and document["arms"]:
-        render(document, console)
     for line in _lost(results.failures):
         print(f"tombola: {line}", file=sys.stderr)
-    _say(console, f"Experiment {results.experiment[:12]} in {asked.store}")
     _, content = store.experiment(results.experiment)
     page = experiment_page(results.experiment, content, document, store, Path(asked.page) if asked.page else None)
-    _say(console, f"Page: {page}")
+    if document["arms"]:
+        render(document, console)
+    _say(console, f"Experiment {results.experiment[:12]} in {asked.store}", f"Page: {page}")
     return 1 if results.failures else 0
 
 

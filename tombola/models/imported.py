@@ -98,6 +98,7 @@ def _meant(path: str) -> str:
 
 def _where(error: BaseException) -> str:
     """What was raised, and the line of the user's code where it was."""
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename != __file__ and f.filename[0] != "<"]
+    ours = {__file__, importlib.__file__}
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename not in ours and f.filename[0] != "<"]
     place = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
     return f"{type(error).__name__}: {error}{place}"

@@ -9,7 +9,7 @@ from tombola.report.arms import arm_words
 from tombola.report.summary import DENSE_ARM, LevelRow, dense, has_accuracy
 from tombola.statistics import Interval
 
-__all__ = ["COLUMNS", "Column", "accuracy", "diverged", "headline", "loss", "per_cent", "steps"]
+__all__ = ["COLUMNS", "Column", "accuracy", "diverged", "headline", "loss", "per_cent", "steps", "unbroken"]
 
 
 def per_cent(fraction: float) -> str:
@@ -114,8 +114,12 @@ def headline(rows: Sequence[LevelRow]) -> str:
     runs = "one replicate" if counts == [1] else f"mean ± half of the 95 % interval, {spread} replicates"
     size = f"At {per_cent(here[0].density)} % of the weights (level {level})" if here else "Before any pruning"
     sentence = f"{size}, {measure} ({runs}): {'; '.join(parts)}."
-    # A line break inside "97.9 ± 0.2 %" makes it hard to read.
-    return sentence.replace(" ± ", "\u00a0±\u00a0").replace(" %", "\u00a0%")
+    return unbroken(sentence)
+
+
+def unbroken(text: str) -> str:
+    """The same text without places where "97.9 ± 0.2 %" may break into two lines, which makes it hard to read."""
+    return text.replace(" ± ", "\u00a0±\u00a0").replace(" %", "\u00a0%")
 
 
 def _fact(row: LevelRow, by_accuracy: bool) -> str:

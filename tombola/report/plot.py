@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from tombola.report.arms import Look, looks
 from tombola.report.columns import per_cent
-from tombola.report.figures import thinned
+from tombola.report.drawing import thinned
 from tombola.report.summary import DENSE_ARM, LevelRow, accuracy_floor, dense, has_accuracy
 
 if TYPE_CHECKING:

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import io
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from tombola.report.figures import INK
+from tombola.report.drawing import INK
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["inline_svg"]
+__all__ = ["STABLE", "inline_svg"]
+
+STABLE: dict[Any, Any] = {"svg.fonttype": "none", "svg.image_inline": True}
+"""Settings of matplotlib under which text stays text and pictures stay inside their file."""
 
 _ELEMENT = re.compile(r"<svg\b[^>]*?viewBox=\"([^\"]*)\"[^>]*>")
 _NAMED = re.compile(r'(\bid="|href="#|url\(#)')
 _FONT = re.compile(r"'DejaVu Sans'(?:, [^;\"]*)?(?=[;\"])")
+_DIGITS = re.compile(r"(?<=\d\.\d\d)\d+(?![\d.]*[eE%])")
+_DRAWN = re.compile(r'(?<= d=")[^"]*(?=")|(?<= points=")[^"]*(?=")')
 
 
 def inline_svg(figure: Figure, name: str, label: str) -> str:
@@ -29,10 +34,11 @@ def inline_svg(figure: Figure, name: str, label: str) -> str:
 
     text = io.StringIO()
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    with matplotlib.rc_context({"svg.hashsalt": name, "svg.fonttype": "none", "svg.image_inline": True}):
-        figure.savefig(text, format="svg", metadata=nothing, facecolor="none")
+    with matplotlib.rc_context({**STABLE, "svg.hashsalt": name}):
+        figure.savefig(text, format="svg", dpi=150, metadata=nothing, facecolor="none")
     drawing = text.getvalue()
     drawing = drawing[drawing.index("<svg") :].strip()
+    drawing = _DRAWN.sub(lambda found: _DIGITS.sub("", found[0]), drawing)  # a hundredth of a point is enough
     head = f'role="img" aria-label="{escape(label)}"'
     drawing = _ELEMENT.sub(lambda found: f'<svg viewBox="{found[1]}" {head}>', drawing, count=1)
     drawing = _NAMED.sub(rf"\g<1>{name}-", drawing)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BCA_COVERAGE", "BCa", "bca", "bca_coverage", "bca_ends"]
 
-BCA_COVERAGE = {3: 0.0, 4: 0.0, 5: 0.84, 7: 0.88, 10: 0.91, 15: 0.92, 20: 0.93, 30: 0.94}
+BCA_COVERAGE = {2: 0.50, 3: 0.72, 4: 0.80, 5: 0.84, 7: 0.88, 10: 0.90, 15: 0.92, 20: 0.92, 30: 0.93, 50: 0.94}
 """n -> how often a 95 % BCa interval holds the mean of n normal values: simulated by `benchmarks/coverage.py`."""
 
 
@@ -25,8 +25,8 @@ BCA_COVERAGE = {3: 0.0, 4: 0.0, 5: 0.84, 7: 0.88, 10: 0.91, 15: 0.92, 20: 0.93, 
 class BCa:
     """A bootstrap interval in the unit of the values; ends are None for fewer than two values.
 
-    `coverage` is what a nominal 95 % interval reaches for so many normal values (see `BCA_COVERAGE`), None where that is
-    not known.
+    `coverage` is what a nominal 95 % interval reaches for so many normal values (see `BCA_COVERAGE`), None where
+    that is not known.
     """
 
     mean: float | None
@@ -41,8 +41,8 @@ class BCa:
     def words(self) -> str:
         """One sentence for the reader of the interval.
 
-        >>> bca([0.1, 0.2, 0.4, 0.4, 0.7]).words
-        'BCa bootstrap of 5 values: a 95 % interval covers about 84 % of the time at this n (normal values, simulated).'
+        >>> 'a 95 % interval covers about 84 % of the time' in bca([0.1, 0.2, 0.4, 0.4, 0.7]).words
+        True
         """
         if self.low is None:
             return f"BCa bootstrap: {self.n} values give no interval, at least 2 are needed."
@@ -56,8 +56,8 @@ class BCa:
 def bca_coverage(n: int) -> float | None:
     """The simulated coverage at the largest tabulated number of values that is not above n.
 
-    >>> bca_coverage(5), bca_coverage(12), bca_coverage(2)
-    (0.84, 0.91, None)
+    >>> bca_coverage(5), bca_coverage(12), bca_coverage(1)
+    (0.84, 0.9, None)
     """
     return max(((size, value) for size, value in BCA_COVERAGE.items() if size <= n), default=(0, None))[1]
 
@@ -65,9 +65,10 @@ def bca_coverage(n: int) -> float | None:
 def bca(values: Iterable[float], confidence: float = 0.95, *, resamples: int = 9_999, seed: int = 0) -> BCa:
     """The bias-corrected and accelerated interval of the mean of independent values.
 
-    The ends are the quantiles Phi(z0 + (z0 + z) / (1 - a (z0 + z))) of the resampled means, with z0 from the share of them
-    below the mean, the acceleration a from the jackknife, and z the normal quantiles of (1 -+ confidence) / 2.
-    Equal values have an interval of width 0. Values that are not finite are left out. `seed` fixes the resamples.
+    The ends are the quantiles Phi(z0 + (z0 + z) / (1 - a (z0 + z))) of the resampled means, with z0 from the share
+    of them below the mean, the acceleration a from the jackknife, and z the normal quantiles of (1 -+ confidence) /
+    2. Equal values have an interval of width 0. Values that are not finite are left out. `seed` fixes the
+    resamples.
 
     >>> found = bca([1.0, 2.0, 3.0, 4.0, 5.0])
     >>> 1.5 < found.low < 2 < 4 < found.high < 4.5
@@ -108,6 +109,7 @@ def bca_ends(
     centre = values.mean(axis=1, keepdims=True)
     # The jackknife means are centre + (centre - x) / (n - 1), so their deviations are those of -x.
     away = centre - values
+    away = away / np.abs(away).max(axis=1, keepdims=True)
     acceleration = -(away**3).sum(axis=1) / (6 * (away**2).sum(axis=1) ** 1.5)
     slack = ROUNDING * np.abs(values).max(axis=1, keepdims=True)
     below = (means < centre - slack).sum(axis=1) + 0.5 * (np.abs(means - centre) <= slack).sum(axis=1)

@@ -21,8 +21,8 @@ class SignFlip:
     """What the sign-flip test says.
 
     `p` in [smallest, 1] is None without a pair. `smallest` is the least p that n pairs can give: 2^-n, or
-    1 / (flips + 1) for drawn patterns. `exact` tells which; `flips` are the patterns counted, without the observed one where
-    they are drawn.
+    1 / (flips + 1) for drawn patterns. `exact` tells which; `flips` are the patterns counted, without the observed
+    one where they are drawn.
     """
 
     p: float | None
@@ -35,9 +35,9 @@ class SignFlip:
 def sign_flip(values: Iterable[float], bound: float = 0.0, *, seed: int = 0, flips: int = 100_000) -> SignFlip:
     """Tests that the mean is above `bound` by turning the signs of d - bound.
 
-    p = #{s in {-1, 1}^n: sum s_i (d_i - bound) >= sum (d_i - bound)} / 2^n, the observed pattern included; exact where the
-    differences are symmetric about the bound. Above 20 pairs `flips` patterns are drawn from `seed` and
-    p = (1 + count) / (1 + flips), which `exact=False` says. Values that are not finite are left out.
+    p = #{s in {-1, 1}^n: sum s_i (d_i - bound) >= sum (d_i - bound)} / 2^n, the observed pattern included; exact
+    where the differences are symmetric about the bound. Above 20 pairs `flips` patterns are drawn from `seed` and p
+    = (1 + count) / (1 + flips), which `exact=False` says. Values that are not finite are left out.
 
     >>> sign_flip([1.0, 2.0, 3.0, 4.0, 5.0])
     SignFlip(p=0.03125, smallest=0.03125, n=5, exact=True, flips=32)

@@ -177,17 +177,25 @@ class Store:
             write_json(link, {"object": digest})
         return digest
 
+    def has_mask(self, mask: Mask | None) -> bool:
+        """Whether states packed under this mask can be read; None, which packs nothing, always."""
+        link = self._link(mask.digest) if mask is not None else None
+        return mask is None or (link is not None and self.has(link["object"]))
+
     def mask(self, digest: str) -> Mask:
         """A mask by the digest of its file. Raises `Damaged` where it is gone or altered."""
         return packing.mask_from(self._object(digest))
 
-    def _mask_by_content(self, mask_digest: str) -> Mask:
+    def _link(self, mask_digest: str) -> dict[str, Any] | None:
         path = self.root / "masks" / f"{mask_digest}.json"
         try:
-            link = read_json(path)
+            return read_json(path)
         except ValueError as error:
             self._set_aside(path, str(error))
-            link = None
+        return None
+
+    def _mask_by_content(self, mask_digest: str) -> Mask:
+        link = self._link(mask_digest)
         if link is None:
             raise Damaged(f"The store has lost the mask {mask_digest}.")
         return self.mask(link["object"])

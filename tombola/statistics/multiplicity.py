@@ -13,8 +13,8 @@ __all__ = ["holm"]
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
     """Adjusted p in the given order: for the i-th smallest of m, max over j <= i of min(1, (m - j + 1) p_j).
 
-    Rejecting all adjusted p <= alpha keeps the chance of any false rejection at alpha, however the tests depend on each other.
-    None (a test that could not be made) stays None and does not count in m.
+    Rejecting all adjusted p <= alpha keeps the chance of any false rejection at alpha, however the tests depend on
+    each other. None (a test that could not be made) stays None and does not count in m.
 
     >>> [round(p, 3) for p in holm([0.01, 0.04, 0.03, 0.005])]
     [0.03, 0.06, 0.06, 0.02]

@@ -1,0 +1,65 @@
+"""What people type. A change here must be a decision."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import subprocess
+import sys
+
+import pytest
+from cli_helpers import good
+
+from tombola.cli import COMMANDS
+from tombola.commands.mistakes import flags_of
+
+FLAGS: dict[str, str] = {
+    "recipes": "--json",
+    "run": "--data --model --net.hidden --net.activation --net.dropout --net.width --steps --batch-size --loss "
+    "--label-smoothing --l2 --clip-norm --optimizer.name --optimizer.lr --optimizer.betas --optimizer.eps "
+    "--optimizer.momentum --optimizer.nesterov --optimizer.weight-decay --schedule.name --schedule.warmup "
+    "--schedule.milestones --schedule.factor --eval-every --normalise --validation --split-seed --search --levels "
+    "--rate --output-factor --output-layer --allocation --criterion --score-at --search-steps --rewind-to --reset "
+    "--protect --controls --draws --replicates --seed --endpoint --margin --data-dir --store --workers --threads "
+    "--checkpoint-seconds --device --dry-run --page --json --quiet",
+    "ls": "--store --json",
+    "show": "--toml --json --store",
+    "report": "--out --figures --json --quiet --store",
+    "verdict": "--fallback --json --store",
+    "compare": "--arm --out --json --store",
+    "export": "--csv --json --store",
+    "gc": "--drop --dry-run --json --store",
+}
+
+
+def test_commands() -> None:
+    assert list(COMMANDS) == list(FLAGS)
+
+
+@pytest.mark.parametrize("command", FLAGS)
+def test_flags_and_help(command: str) -> None:
+    kind = getattr(importlib.import_module(COMMANDS[command][0]), command.capitalize())
+    assert flags_of(kind) == FLAGS[command].split()
+    shown = good(command, "--help").out
+    assert shown.startswith(f"usage: tombola {command}")
+    for flag in FLAGS[command].split():
+        assert re.search(rf"^\W*{re.escape(flag)}\s", shown, re.MULTILINE), flag
+    assert " --name" not in shown and " --summary" not in shown  # of a recipe; they stand in files alone
+
+
+def test_help_of_a_recipe_shows_its_own_defaults() -> None:
+    assert "(default: 50000)" in good("run", "mnist-lenet", "--help").out
+    assert "RECIPE" in good("run", "--help").out
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["help"]], ids=" ".join)
+def test_first_help_needs_nothing_heavy(arguments: list[str]) -> None:
+    code = f"import sys, tombola.cli; tombola.cli.main({arguments}); print(*sys.modules, file=sys.stderr)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout and not {"torch", "tyro", "numpy", "rich"} & set(found.stderr.split())
+
+
+def test_reading_results_needs_no_torch() -> None:
+    code = "import sys, tombola.cli; tombola.cli.main(['recipes']); print('torch' in sys.modules, file=sys.stderr)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stderr.split() == ["False"]
