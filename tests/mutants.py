@@ -69,7 +69,8 @@ MUTANTS = (
         good="""        for weight in masked:
             hooks.callback(_first_hook(weight, on_gradient).remove)
         hooks.callback(optimizer.register_step_pre_hook(before_step).remove)
-        hooks.callback(optimizer.register_step_post_hook(after_step).remove)
+        if remask:
+            hooks.callback(optimizer.register_step_post_hook(after_step).remove)
 """,
         bad="",
         tests="tests/test_enforce.py",
@@ -107,8 +108,8 @@ MUTANTS = (
     Mutant(
         name="weights are not masked after a step",
         file="training/enforce.py",
-        good="        hooks.callback(optimizer.register_step_post_hook(after_step).remove)\n",
-        bad="",
+        good="            hooks.callback(optimizer.register_step_post_hook(after_step).remove)\n",
+        bad="            pass\n",
         tests="tests/test_enforce_edges.py",
     ),
     Mutant(

@@ -28,6 +28,7 @@ __all__ = [
     "StorePath",
     "check_store",
     "check_targets",
+    "counted",
     "flag",
     "open_console",
     "open_store",
@@ -83,6 +84,15 @@ def _refused(end: BaseException) -> UsageError | None:
     while error is not None and not isinstance(error, UsageError):
         error = error.__context__
     return error
+
+
+def counted(number: int, word: str) -> str:
+    """A number with its word.
+
+    >>> counted(1, "fit"), counted(2000, "fit")
+    ('1 fit', '2,000 fits')
+    """
+    return f"{number:,} {word}{'s' * (number != 1)}"
 
 
 def check_store(root: Path) -> None:

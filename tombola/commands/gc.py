@@ -6,7 +6,17 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Annotated
 
-from tombola.commands.arguments import STORE, JsonFile, StorePath, check_targets, flag, open_store, parse, write_out
+from tombola.commands.arguments import (
+    STORE,
+    JsonFile,
+    StorePath,
+    check_targets,
+    counted,
+    flag,
+    open_store,
+    parse,
+    write_out,
+)
 from tombola.store.collect import collect
 
 __all__ = ["Gc", "main"]
@@ -31,6 +41,7 @@ def main(arguments: Sequence[str]) -> int:
     found = collect(open_store(asked.store), drop=asked.drop, dry_run=asked.dry_run)
     if asked.json != "-":
         verb = "Would remove" if asked.dry_run else "Removed"
-        print(f"{verb} {found.experiments} experiments and {found.files:,} files, {found.bytes / 1e6:,.1f} MB.")
+        what = f"{counted(found.experiments, 'experiment')} and {counted(found.files, 'file')}"
+        print(f"{verb} {what}, {found.bytes / 1e6:,.1f} MB.")
     write_out(asked.json, {"schema": 1, **asdict(found), "dry_run": asked.dry_run})
     return 0

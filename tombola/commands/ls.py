@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tombola.commands.arguments import STORE, JsonFile, StorePath, check_targets, open_store, parse, write_out
+from tombola.commands.arguments import STORE, JsonFile, StorePath, check_targets, counted, open_store, parse, write_out
 
 __all__ = ["Ls", "main"]
 
@@ -40,7 +40,9 @@ def main(arguments: Sequence[str]) -> int:
     if asked.json != "-":
         for row in rows:
             begun = time.strftime("%Y-%m-%d %H:%M", time.localtime(row["begun"]))
-            shape = f"levels 0-{row['levels']}, {row['replicates']} replicates, {row['fits']:,} fits"
+            shape = (
+                f"levels 0-{row['levels']}, {counted(row['replicates'], 'replicate')}, {counted(row['fits'], 'fit')}"
+            )
             print(f"{row['experiment'][:12]}  {row['recipe']:<16}  {row['state']:<8}  {begun}  {shape}")
         if not rows:
             print(f"The store {asked.store} has no experiment yet; begin with: tombola run digits-lenet")

@@ -10,7 +10,17 @@ from typing import Annotated, Any
 
 import tyro
 
-from tombola.commands.arguments import STORE, JsonFile, StorePath, check_targets, flag, open_store, parse, write_out
+from tombola.commands.arguments import (
+    STORE,
+    JsonFile,
+    StorePath,
+    check_targets,
+    counted,
+    flag,
+    open_store,
+    parse,
+    write_out,
+)
 from tombola.errors import UsageError, suggest
 from tombola.recipes import RECIPES, find_recipe, to_toml
 from tombola.requests import Trained
@@ -86,7 +96,7 @@ def _print(found: Mapping[str, Any], content: Mapping[str, Any]) -> None:
     print(f"experiment  {found['experiment']}")
     print(f"recipe      {found['recipe']} ({found['state']}, begun {begun})")
     arms = ", ".join(f"{count} {arm}" for arm, count in found["fits"].items())
-    print(f"fits        {arms or 'none yet'}; levels 0-{found['levels']}, {found['replicates']} replicates")
+    print(f"fits        {arms or 'none yet'}; levels 0-{found['levels']}, {counted(found['replicates'], 'replicate')}")
     print(f"computing   {found['steps']:,} steps in {found['seconds']:,.0f} s; {found['diverged']} diverged")
     engines = ", ".join(f"{name} ({count} fits)" for name, count in found["engines"].items())
     print(f"engine      {engines}")

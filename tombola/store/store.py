@@ -125,8 +125,9 @@ class Store:
 
     def _put_object(self, data: bytes) -> str:
         digest = hashlib.sha256(data).hexdigest()
-        if not self.object_path(digest).exists():
+        if not self.has(digest):
             write(self.object_path(digest), data)
+            self._sound.add(digest)
         return digest
 
     def _object(self, digest: str) -> bytes:
@@ -172,9 +173,8 @@ class Store:
     def keep_mask(self, mask: Mask) -> str:
         """Write a mask; returns the digest of its file."""
         digest = self._put_object(packing.mask_bytes(mask))
-        link = self.root / "masks" / f"{mask.digest}.json"
-        if not link.exists():
-            write_json(link, {"object": digest})
+        if self._link(mask.digest) is None:
+            write_json(self.root / "masks" / f"{mask.digest}.json", {"object": digest})
         return digest
 
     def has_mask(self, mask: Mask | None) -> bool:

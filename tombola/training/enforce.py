@@ -57,7 +57,7 @@ def apply_mask(model: nn.Module, mask: Mask) -> None:
 
 
 @contextmanager
-def enforce(model: nn.Module, optimizer: torch.optim.Optimizer, mask: Mask) -> Iterator[None]:
+def enforce(model: nn.Module, optimizer: torch.optim.Optimizer, mask: Mask, *, remask: bool = True) -> Iterator[None]:
     """Inside this context a pruned weight does not exist: w = m * w, g = m * g, optimizer state = m * state, always.
 
     Weights and existing optimizer state are masked once on entry, gradients as they are accumulated (so that a norm
@@ -70,6 +70,8 @@ def enforce(model: nn.Module, optimizer: torch.optim.Optimizer, mask: Mask) -> I
         optimizer: any that steps on the model's parameters. On a CPU prefer `fused=True`: default Adam is slow on the
             exact zeros of masked gradients.
         mask: which weights exist.
+        remask: mask weights after each step too. False where nothing but SGD, Adam or AdamW writes them: from a zero
+            weight, gradient and state they make exactly 0, and the pass over all weights is saved.
 
     Raises:
         UsageError: the mask does not fit the model, or a masked weight has sparse gradients.
@@ -117,7 +119,8 @@ def enforce(model: nn.Module, optimizer: torch.optim.Optimizer, mask: Mask) -> I
         for weight in masked:
             hooks.callback(_first_hook(weight, on_gradient).remove)
         hooks.callback(optimizer.register_step_pre_hook(before_step).remove)
-        hooks.callback(optimizer.register_step_post_hook(after_step).remove)
+        if remask:
+            hooks.callback(optimizer.register_step_post_hook(after_step).remove)
         hooks.callback(optimizer.register_load_state_dict_post_hook(clear_state).remove)
         before_step()
         after_step()

@@ -127,7 +127,7 @@ def train(
         stack.enter_context(_flushed_denormals())
         stack.enter_context(seeded(fit.noise))
         if fit.mask is not None:
-            stack.enter_context(enforce(model, run.optimizer, fit.mask))
+            stack.enter_context(enforce(model, run.optimizer, fit.mask, remask=False))
         for step in range(first, fit.last + 1):
             if not (resume and step == first) and not run.observe(step):
                 return run.measured(diverged_at=step)
