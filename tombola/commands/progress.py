@@ -16,7 +16,14 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, TaskID
 
-__all__ = ["Bars", "Lines"]
+__all__ = ["Bars", "Lines", "clipped"]
+
+_CAUSE = 300  # characters
+
+
+def clipped(cause: str) -> str:
+    """A cause without its middle, where a user's network has raised a page of text."""
+    return cause if len(cause) <= _CAUSE else f"{cause[: _CAUSE - 80]} [...] {cause[-70:]}"
 
 
 class Lines:
@@ -61,14 +68,15 @@ class Lines:
         if failure.cause not in self._causes:
             self._causes.add(failure.cause)
             place = failure.place
-            self.say(f"failed: replicate {place.replicate}, level {place.level}, {place.arm.name}: {failure.cause}")
+            where = f"replicate {place.replicate}, level {place.level}, {place.arm.name}"
+            self.say(f"failed: {where}: {clipped(failure.cause)}")
 
     def ended(self, failure: Failure) -> None:
         """Say which replicate ended early, unless the cause was said just before."""
         if not any(failure.cause.endswith(cause) for cause in self._causes):
             place = failure.place
             cause = failure.cause.removeprefix(f"replicate {place.replicate}, level {place.level}, ")
-            self.say(f"replicate {place.replicate} ends at level {place.level}: {cause}")
+            self.say(f"replicate {place.replicate} ends at level {place.level}: {clipped(cause)}")
 
     def say(self, line: str) -> None:
         """Print one line."""

@@ -194,13 +194,15 @@ def _conclude(results: Results, store: Store, asked: Run, console: Console) -> i
 
 def _lost(failures: Sequence[Failure]) -> list[str]:
     """What failed, a line for each cause."""
+    from tombola.commands.progress import clipped
+
     causes = Counter(failure.cause for failure in failures)
     lines = []
     for cause, count in list(causes.items())[:_CAUSES]:
         place = next(failure.place for failure in failures if failure.cause == cause)
         where = f"replicate {place.replicate}, level {place.level}, {place.arm.name}"
         others = f" and {count - 1} more" if count > 1 else ""
-        lines.append(f"{where}{others} failed: {cause}")
+        lines.append(f"{where}{others} failed: {clipped(cause)}")
     if failures:
         more = f"{len(causes) - _CAUSES} more causes; " if len(causes) > _CAUSES else ""
         lines.append(f"{more}what is finished is kept, and the same command tries the rest again.")
