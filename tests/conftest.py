@@ -29,6 +29,13 @@ NEEDS: dict[str, Callable[[], str]] = {
 """group -> what is missing; empty: nothing."""
 
 
+@pytest.fixture(autouse=True)
+def _own_data_only(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the group that needs the data folder sees it: all other tests give the same on every machine."""
+    if "with_data" not in request.path.parts:
+        monkeypatch.delenv("TOMBOLA_DATA", raising=False)
+
+
 def _required(group: str) -> bool:
     wanted = os.environ.get("TOMBOLA_REQUIRE", "")
     return wanted == "all" or group in wanted.split(",")

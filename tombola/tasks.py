@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -64,11 +64,8 @@ class Task(Protocol):
     def probe(self, seed: int) -> Probe:
         """What criteria may look at."""
 
-    def examples(self) -> dict[str, int]:
-        """How many examples are trained on, validated on and tested on."""
-
-    def uses(self) -> dict[str, int]:
-        """name of a weight tensor -> multiply-adds of one weight for one example, where that is known."""
+    def notes(self) -> dict[str, Any]:
+        """What reports like to know about the task; no part of its identity."""
 
     def fit(self, fit: Fit, start: State, *, events: Events, resume: Checkpoint | None = None) -> Measured:
         """Train the weights `start` as `fit` says."""
@@ -207,15 +204,13 @@ class Supervised:
         """What criteria may look at."""
         return Probe(seed=seed)
 
-    def uses(self) -> dict[str, int]:
-        """name of a weight tensor -> multiply-adds of one weight for one example (`models.costs`)."""
-        model = self.build(0)
-        return uses_per_weight(model, self.dataset.x_train[:1].to(next(model.parameters()).dtype))
-
-    def examples(self) -> dict[str, int]:
-        """How many examples are trained on, validated on and tested on."""
-        parts = self._split()
-        return {"train": len(parts.train), "validation": len(parts.validation), "test": len(self.dataset.x_test)}
+    def notes(self) -> dict[str, Any]:
+        """Examples in each set, shape of an input, and multiply-adds of one weight of each tensor (`models.costs`)."""
+        parts, model = self._split(), self.build(0)
+        one = self.dataset.x_train[:1].to(next(model.parameters()).dtype)
+        counts = {"train": len(parts.train), "validation": len(parts.validation), "test": len(self.dataset.x_test)}
+        shape = list(self.dataset.input_shape)
+        return {"examples": counts, "input_shape": shape, "multiply_adds": uses_per_weight(model, one)}
 
     def _split(self) -> Split:
         return split(self.dataset, self.training.split_seed, validation=self.training.validation or None)

@@ -6,6 +6,7 @@ Definitions: Frankle & Carbin (2019), arXiv 1803.03635, as statistical claims; s
 from __future__ import annotations
 
 import math
+import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +22,7 @@ from tombola.statistics.permutation import sign_flip
 from tombola.statistics.speed import judge_speed
 from tombola.statistics.verdicts import ALPHA, CONTROLS, FEWEST, Pairs, judge
 
-__all__ = ["ENDPOINTS", "UNADJUSTED", "fallback", "sentence", "verdict"]
+__all__ = ["ENDPOINTS", "UNADJUSTED", "experiment_verdict", "fallback", "sentence", "verdict"]
 
 ENDPOINTS = {"early-stop": "test_accuracy_at_early_stop", "end": "test_accuracy"}
 """Name of an endpoint -> the field of a results row. Larger is better."""
@@ -123,6 +124,18 @@ def verdict(
     answer["overall"] = _overall(total, pairs, densities, margin)
     answer["overall"]["sentence"] = sentence(answer)
     return answer
+
+
+def experiment_verdict(content: Mapping[str, Any], document: Mapping[str, Any]) -> dict[str, Any]:
+    """The verdict on a stored experiment, by the margin and endpoint that its recipe declared before the run.
+
+    Raises:
+        UsageError: the experiment is not judged by accuracy.
+    """
+    if content["metric"] != "accuracy":
+        raise UsageError(f"A verdict compares accuracies; this experiment measures {content['metric']}.")
+    declared = tomllib.loads(content["settings"])
+    return verdict(document, margin=declared["margin"], endpoint=declared["endpoint"], steps=declared["steps"])
 
 
 def sentence(answer: Mapping[str, Any]) -> str:

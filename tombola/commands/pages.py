@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tombola.analysis.source import Source
-from tombola.analysis.verdict import verdict as judged
+from tombola.analysis.verdict import experiment_verdict
 from tombola.commands.arguments import write_whole
 from tombola.report.page import page
 from tombola.store import Store
@@ -48,12 +48,9 @@ def experiment_page(
 
 def _verdict(source: Source) -> dict[str, Any] | None:
     """The verdict by the recipe's own margin and endpoint; None where nothing is judged by accuracy."""
-    settings = source.settings
-    if source.known["metric"] != "accuracy" or "margin" not in settings or not source.document["arms"]:
+    if source.known["metric"] != "accuracy" or not source.document["arms"]:
         return None
-    return judged(
-        source.document, margin=settings["margin"], endpoint=settings["endpoint"], steps=settings.get("steps")
-    )
+    return experiment_verdict(source.known, source.document)
 
 
 def _seeds(source: Source) -> str:

@@ -177,6 +177,7 @@ def _foretell(experiment: Experiment, asked: Run, console: Console) -> None:
 
 
 def _conclude(results: Results, store: Store, asked: Run, console: Console) -> int:
+    from tombola.analysis.verdict import experiment_verdict
     from tombola.commands.pages import experiment_page
     from tombola.report.terminal import render
 
@@ -188,6 +189,9 @@ def _conclude(results: Results, store: Store, asked: Run, console: Console) -> i
     page = experiment_page(results.experiment, content, document, store, Path(asked.page) if asked.page else None)
     if document["arms"]:
         render(document, console)
+    if content["metric"] == "accuracy":
+        answer = experiment_verdict(content, document)["overall"]["sentence"]
+        _say(console, "", answer, f"Each level: tombola verdict {results.experiment[:12]} --store {asked.store}")
     _say(console, f"Experiment {results.experiment[:12]} in {asked.store}", f"Page: {page}")
     return 1 if results.failures else 0
 

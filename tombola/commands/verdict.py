@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from tombola.analysis.document import results_document
-from tombola.analysis.verdict import UNADJUSTED, fallback
-from tombola.analysis.verdict import verdict as judged
+from tombola.analysis.verdict import UNADJUSTED, experiment_verdict, fallback
 from tombola.commands.arguments import (
     STORE,
     ExperimentName,
@@ -23,14 +22,12 @@ from tombola.commands.arguments import (
     parse,
     write_out,
 )
-from tombola.errors import UsageError
-from tombola.recipes.toml import parse_toml
 from tombola.report.columns import per_cent
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["Verdict", "experiment_verdict", "main", "print_verdict"]
+__all__ = ["Verdict", "main", "print_verdict"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,18 +40,6 @@ class Verdict:
     ] = False
     json: JsonFile = ""
     store: StorePath = STORE
-
-
-def experiment_verdict(content: Mapping[str, Any], document: Mapping[str, Any]) -> dict[str, Any]:
-    """The verdict on a stored experiment, by the margin and endpoint that its recipe declared.
-
-    Raises:
-        UsageError: the experiment is not judged by accuracy.
-    """
-    if content["metric"] != "accuracy":
-        raise UsageError(f"A verdict compares accuracies; this experiment measures {content['metric']}.")
-    recipe = parse_toml(content["settings"], "the stored recipe")
-    return judged(document, margin=recipe.margin, endpoint=recipe.endpoint, steps=recipe.steps)
 
 
 def print_verdict(found: Mapping[str, Any], console: Console) -> None:

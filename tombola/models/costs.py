@@ -14,8 +14,8 @@ __all__ = ["uses_per_weight"]
 def uses_per_weight(model: nn.Module, example: Tensor) -> dict[str, int]:
     """name of a weight tensor -> multiply-adds for one example and one of its weights.
 
-    1 for a linear layer on flat inputs, the number of output places for a convolution. A weight in another kind of layer
-    is left out. The model's mode is put back.
+    1 for a linear layer on flat inputs, the number of output places for a convolution. A weight in another kind of
+    layer is left out. The model's mode is put back.
 
     Args:
         example: a batch of one input that the model takes.
