@@ -194,7 +194,7 @@ def test_what_the_store_has_lost_is_left_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "name", "reason"),
     [
-        ({"settings": 'data = "wine.npz"\nsearch = "imp"\n'}, "inputs", "the inputs are not known to be images"),
+        ({"input_shape": [13]}, "inputs", "the inputs are no images"),
         ({"input_shape": [1, 4, 4]}, "inputs", "the first layer is not connected to single pixels"),
         ({"task": "another"}, "one-shot", "the store has no one-shot experiment that is otherwise the same"),
         ({"rows": []}, "learning-curves", "the store has no curve of a ticket"),

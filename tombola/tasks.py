@@ -182,6 +182,8 @@ class Supervised:
         """The widest form of the network with at most so many prunable weights."""
         if at_most not in self._narrowed:
             low, high = 0.0, self.net.width
+            if self._weights(high) <= at_most:
+                return self.net
             for _ in range(24):
                 middle = (low + high) / 2
                 low, high = (middle, high) if self._weights(middle) <= at_most else (low, middle)

@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 __all__ = ["HistogramRow", "InputRow", "initial_weights", "input_connections", "movement"]
 
 BINS = 60
-IMAGES = {"digits": (1, 8, 8), "mnist": (1, 28, 28), "fashion-mnist": (1, 28, 28), "cifar-10": (3, 32, 32)}
-"""Data set -> channels, height and width of its images."""
-
 _LAYERS = 3  # shown of a network; more would not be legible
 
 
@@ -122,9 +119,9 @@ def input_connections(source: Source, densities: Sequence[float] = (0.5, 0.2, 0.
 
 def _image(source: Source) -> tuple[int, int, int]:
     """Channels, height and width of an input."""
-    shape = source.known.get("input_shape") or IMAGES.get(source.settings["data"])
-    if shape is None or len(shape) not in (2, 3):
-        raise Absent("the inputs are not known to be images")
+    shape = source.known["input_shape"]
+    if len(shape) not in (2, 3):
+        raise Absent("the inputs are no images")
     channels, height, width = (1, *shape)[-3:]
     return channels, height, width
 
