@@ -146,13 +146,17 @@ def small_document() -> Document:
     return {"schema": 1, "recipe": "small", "experiment": "e", "arms": {"reinit": [common | row for row in rows]}}
 
 
+CONTROLS = ("reinit", "shuffled", "small-dense")
+SMALL: dict[str, Any] = {"levels": 2, "replicates": 2, "steps": 40, "eval_every": 10}
+
+
 @functools.cache
 def store() -> Store:
     """Two replicates of two levels on 8x8 images, iterative and one-shot, trained for 40 steps."""
     folder = tempfile.TemporaryDirectory()
     atexit.register(folder.cleanup)
     for search in ("oneshot", "imp"):
-        run("digits-lenet", store=folder.name, search=search, levels=2, replicates=2, steps=40, eval_every=10)
+        run("digits-lenet", store=folder.name, search=search, controls=CONTROLS, **SMALL)
     return Store(folder.name, create=False)
 
 

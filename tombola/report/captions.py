@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tombola.analysis.curves import CurveRow, EffortRow, GapRow, LayerRow, SearchRow
+from tombola.analysis.success import SuccessRow
 from tombola.analysis.weights import HistogramRow, InputRow
 from tombola.report.columns import per_cent
 from tombola.report.summary import LevelRow, has_accuracy
@@ -22,6 +23,7 @@ TITLES = {
     "movement": "How far weights moved",
     "inputs": "Connections of each input",
     "one-shot": "One-shot beside iterative pruning",
+    "small-dense": "Why not train the smaller network?",
     "effort": "What each level cost",
 }
 """Figure -> title."""
@@ -177,6 +179,22 @@ def one_shot(rows: Sequence[SearchRow]) -> Caption:
         paper=_PAPER
         + "one-shot tickets stopped earlier than the dense network from 67.5 % down to 17.6 % of the weights "
         "and were more accurate from 95 % down to 5.2 %; iterative ones stayed good at smaller sizes.",
+    )
+
+
+def small_dense(rows: Sequence[SuccessRow]) -> Caption:
+    """Of success rates."""
+    last = max(row.level for row in rows)
+    words = " and ".join(
+        f"{row.successes} of {row.fits} {'tickets' if row.arm == 'ticket' else 'small dense networks'}"
+        for row in rows
+        if row.level == last
+    )
+    return Caption(
+        title=TITLES["small-dense"],
+        see="A small dense network has the same layers, made narrower until it has no more weights than the ticket. "
+        "See how often each comes within the margin of the whole network, over all its initialisations.",
+        here=f"At the sparsest level {words} did.",
     )
 
 

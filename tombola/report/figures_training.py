@@ -8,16 +8,17 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from tombola.analysis.curves import CurveRow, EffortRow
+from tombola.analysis.success import SuccessRow
 from tombola.report.arms import arm_words, looks
 from tombola.report.columns import per_cent
-from tombola.report.drawing import INK, SHADES, band, canvas, legend, plain
+from tombola.report.drawing import INK, SHADES, band, canvas, density_axis, legend, plain
 from tombola.statistics import Interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["effort_per_level", "learning_curves"]
+__all__ = ["effort_per_level", "learning_curves", "success_rates"]
 
 _POINTS = 120  # of a line; more cannot be told apart and make a page large
 
@@ -56,6 +57,23 @@ def effort_per_level(rows: Sequence[EffortRow]) -> Figure:
         plain(above, up=f"computing ({unit})")
         plain(below, up="steps (thousands)", across="level (prunings so far)")
         legend(figure, above)
+    return figure
+
+
+def success_rates(rows: Sequence[SuccessRow]) -> Figure:
+    """Share of trainings (per cent) within the margin of the dense network over density, tickets and small networks."""
+    named = looks(row.arm for row in rows)
+    with canvas(4.2) as (figure, [[axes]]):
+        for arm, look in named.items():
+            here = [row for row in rows if row.arm == arm]
+            across, up = [row.density for row in here], [100 * row.rate for row in here]
+            axes.plot(
+                across, up, color=look.colour, marker=look.marker, markersize=4.5, linewidth=1.5, label=look.words
+            )
+        density_axis(axes, [row.density for row in rows])
+        axes.set_ylim(-4, 104)
+        plain(axes, up="trainings within the margin (%)")
+        legend(figure, axes)
     return figure
 
 

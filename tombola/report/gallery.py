@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tombola.analysis import curves, weights
 from tombola.analysis.source import Absent, Source
+from tombola.analysis.success import small_dense_success
 from tombola.report import captions, figures, figures_training, figures_weights
 from tombola.report.captions import Caption
 from tombola.report.summary import LevelRow, table
@@ -64,6 +65,7 @@ FIGURES: dict[str, Entry] = {
     "movement": Entry(table=weights.movement, draw=figures_weights.movement, caption=captions.movement),
     "inputs": Entry(table=weights.input_connections, draw=figures_weights.input_connections, caption=captions.inputs),
     "one-shot": Entry(table=curves.searches, draw=figures.oneshot_versus_iterative, caption=captions.one_shot),
+    "small-dense": Entry(table=small_dense_success, draw=figures_training.success_rates, caption=captions.small_dense),
     "effort": Entry(table=curves.effort, draw=figures_training.effort_per_level, caption=captions.effort),
 }
 """Name -> figure. Page, files and tests go through this."""
