@@ -25,7 +25,7 @@ FLAGS: dict[str, str] = {
     "ls": "--store --json",
     "show": "--toml --json --store",
     "report": "--out --figures --json --quiet --store",
-    "verdict": "--fallback --json --store",
+    "verdict": "--fallback --bca --json --store",
     "compare": "--arm --out --json --store",
     "export": "--csv --json --store",
     "gc": "--drop --dry-run --json --store",

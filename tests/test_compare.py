@@ -98,15 +98,18 @@ def test_compare_says_what_is_wrong(
 
 def test_verdict_command(store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "v.json"
-    assert main(["verdict", digests(store)[0], "--store", str(store), "--fallback", "--json", str(out)]) == 0
+    assert main(["verdict", digests(store)[0], "--store", str(store), "--fallback", "--bca", "--json", str(out)]) == 0
     found = json.loads(out.read_text())
     assert [level["level"] for level in found["levels"]] == [1, 2]
     assert found["margin"] == 0.01
     assert {level["verdict"] for level in found["levels"]} <= {"winning", "matching", "losing", "inconclusive"}
     assert set(found["levels"][0]["controls"]) == {"reinit", "shuffled"}
     assert found["fallback"]["examples"] == 20
+    assert [(one["level"], one["replicates"], one["coverage"]) for one in found["bca"]] == [(1, 3, 0.72), (2, 3, 0.72)]
+    assert all(one["low"] <= one["difference"] <= one["high"] for one in found["bca"])
     said = " ".join(capsys.readouterr().out.split())
     assert found["overall"]["sentence"] in said and "Margin 1 points" in said
+    assert "a 95 % interval covers about 72 % of the time" in said
 
 
 def test_the_smaller_dense_network_has_at_most_the_tickets_weights(store: Path) -> None:

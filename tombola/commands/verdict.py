@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from tombola.analysis.bootstrap import bootstrap_intervals
 from tombola.analysis.document import results_document
 from tombola.analysis.verdict import UNADJUSTED, experiment_verdict, fallback
 from tombola.commands.arguments import (
@@ -38,6 +39,7 @@ class Verdict:
     fallback: Annotated[
         bool, flag("what choosing between ticket and dense on validation data guarantees.", default="")
     ] = False
+    bca: Annotated[bool, flag("BCa bootstrap intervals too, with their simulated coverage.", default="")] = False
     json: JsonFile = ""
     store: StorePath = STORE
 
@@ -89,6 +91,17 @@ def _difference(found: Mapping[str, Any] | None) -> str:
     return f"{100 * found['difference']:+.2f}{words}"
 
 
+def _bootstrap_lines(intervals: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A line for each level, then what such intervals are worth at that many replicates."""
+    lines = [
+        f"level {one['level']:2d}: ticket - dense {100 * one['difference']:+.2f} points, BCa 95 % interval "
+        f"{100 * one['low']:+.2f} to {100 * one['high']:+.2f}"
+        for one in intervals
+        if one["low"] is not None
+    ]
+    return lines + sorted({one["words"] for one in intervals})
+
+
 def main(arguments: Sequence[str]) -> int:
     """Print the verdict."""
     asked = parse(Verdict, arguments, command="verdict")
@@ -99,6 +112,11 @@ def main(arguments: Sequence[str]) -> int:
     found = experiment_verdict(content, document)
     console = open_console(asked.json)
     print_verdict(found, console)
+    if asked.bca:
+        intervals = bootstrap_intervals(document, endpoint=found["endpoint"])
+        for line in _bootstrap_lines(intervals):
+            console.print(line, markup=False, highlight=False)
+        found = {**found, "bca": intervals}
     if asked.fallback:
         promise = fallback(document, examples=content["examples"]["validation"])
         console.print(promise["sentence"], markup=False, highlight=False)
