@@ -13,11 +13,12 @@ from report_helpers import DOCUMENTS, Document, all_diverged, every_document, ma
 
 from tombola.analysis.source import Source
 from tombola.analysis.verdict import verdict
+from tombola.commands.arguments import write_whole
 from tombola.commands.pages import experiment_page
 from tombola.commands.report import main
-from tombola.errors import UsageError
+from tombola.errors import StoreError, UsageError
 from tombola.report.gallery import FIGURES, gallery
-from tombola.report.page import page, write_page
+from tombola.report.page import page
 from tombola.report.summary import table
 
 
@@ -61,31 +62,31 @@ def test_page_escapes_hostile_strings() -> None:
 
 def test_page_is_the_same_bytes_every_time(tmp_path: Path) -> None:
     document, details = make_document(), {"versions": {"torch": "2.9.1"}}
-    first = write_page(document, tmp_path / "first.html", details=details).read_bytes()
+    first = page(Source(document=document), details=details)
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]); from report_helpers import make_document;"
-        "from tombola.report.page import write_page;"
-        "write_page(make_document(), sys.argv[2], details={'versions': {'torch': '2.9.1'}})"
+        "from tombola.analysis.source import Source; from tombola.report.page import page;"
+        "text = page(Source(document=make_document()), details={'versions': {'torch': '2.9.1'}});"
+        "open(sys.argv[2], 'w', encoding='utf-8').write(text)"
     )
     target = tmp_path / "second.html"
     subprocess.run([sys.executable, "-c", code, str(Path(__file__).parent), str(target)], check=True)
-    assert target.read_bytes() == first
+    assert target.read_text(encoding="utf-8") == first
 
 
-def test_page_replaces_the_old_one_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
+def test_a_page_replaces_the_old_one_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
     target = tmp_path / "deep" / "page.html"
-    write_page(make_document(levels=0), target, details={})
-    assert write_page(make_document(levels=1), str(target), details={}) == target
+    for levels in (0, 1):
+        write_whole(target, page(Source(document=make_document(levels=levels)), details={}))
     assert "level 1" in target.read_text(encoding="utf-8")
     assert list(target.parent.iterdir()) == [target]
 
 
 def test_a_page_that_cannot_be_written_is_a_named_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UsageError, match=r"cannot write the page .*choose another path"):
-        write_page(make_document(levels=0), tmp_path / "file" / "page.html", details={})
-    with pytest.raises(UsageError, match="cannot write the page"):
-        write_page(make_document(levels=0), tmp_path, details={})
+    for place in (tmp_path / "file" / "page.html", tmp_path):
+        with pytest.raises(StoreError, match=r"cannot be written: .*; name a file elsewhere"):
+            write_whole(place, "text")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 

@@ -158,7 +158,7 @@ class _Journal:
 
     def __init__(self, store: Store, experiment: Experiment, made_with: Mapping[str, Any], command: str) -> None:
         self._store, self._experiment = store, experiment
-        before = dict(store.experiments()).get(experiment.digest, {})
+        before = store.noted(experiment.digest)
         self._head = {
             "recipe": experiment.recipe.name,
             "settings": to_toml(experiment.recipe),
@@ -181,7 +181,7 @@ class _Journal:
     def write(self, runner: Runner, *, state: str) -> dict[str, Any]:
         """Write all rows known, those of an earlier or a simultaneous run too: replay gives each the same request."""
         self._last = time.monotonic()
-        there = dict(self._store.experiments()).get(self._experiment.digest, self._before)
+        there = self._store.noted(self._experiment.digest) or self._before
         rows = {_at(row): row for row in there.get("rows", ())}
         for row in runner.rows:
             place = {"level": row.place.level, "replicate": row.place.replicate}

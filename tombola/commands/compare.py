@@ -11,6 +11,7 @@ import tyro
 
 from tombola.analysis.comparison import Budget, Compared, at_equal, compared_document, labelled
 from tombola.analysis.document import results_document
+from tombola.analysis.source import Source
 from tombola.commands.arguments import (
     STORE,
     JsonFile,
@@ -21,6 +22,7 @@ from tombola.commands.arguments import (
     open_store,
     parse,
     write_out,
+    write_whole,
 )
 
 if TYPE_CHECKING:
@@ -56,7 +58,7 @@ def main(arguments: Sequence[str]) -> int:
     weights = at_equal(compared, Compared.weights)
     adds = at_equal(compared, Compared.multiply_adds)
 
-    from tombola.report.page import write_page
+    from tombola.report.page import page
     from tombola.report.terminal import render
 
     console = open_console(asked.json)
@@ -66,7 +68,7 @@ def main(arguments: Sequence[str]) -> int:
         _print(console, "equal multiply-adds", adds)
     path = Path(asked.out) if asked.out else store.root / "reports" / f"comparison-{document['experiment'][:12]}.html"
     details = {"Experiments": {c.label: c.digest for c in compared}}
-    write_page(document, path, details=details)
+    write_whole(path, page(Source(document=document), details=details))
     console.print(f"Page: {path}", markup=False, highlight=False, soft_wrap=True)
     plain = {"equal_weights": _plain(weights), "equal_multiply_adds": _plain(adds)}
     names = [{"label": c.label, "experiment": c.digest} for c in compared]

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from itertools import groupby
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tombola.analysis.source import Source
-from tombola.errors import UsageError
 from tombola.report.columns import COLUMNS, diverged, headline, unbroken
-from tombola.report.files import write_bytes
 from tombola.report.gallery import Shown, gallery
 from tombola.report.judged import JUDGED
 from tombola.report.summary import table
@@ -21,21 +17,7 @@ from tombola.report.svg import inline_svg
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-__all__ = ["page", "write_page"]
-
-
-def write_page(document: Mapping[str, Any], path: str | os.PathLike[str], *, details: Mapping[str, object]) -> Path:
-    """Write the page of a results document alone as one HTML file, whole or not at all, and return its path.
-
-    Raises:
-        UsageError: the document cannot be read, or the path cannot be written.
-    """
-    target = Path(path)
-    try:
-        write_bytes(target, page(Source(document=document), details=details).encode())
-    except OSError as error:
-        raise UsageError(f"cannot write the page {target}: {error.strerror}; choose another path") from error
-    return target
+__all__ = ["page"]
 
 
 def page(source: Source, *, details: Mapping[str, object], verdict: Mapping[str, Any] | None = None) -> str:

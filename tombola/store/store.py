@@ -256,19 +256,20 @@ class Store:
         """Write or replace what an experiment is made of."""
         write_json(self.root / "experiments" / f"{digest}.json", dict(content))
 
+    def noted(self, digest: str) -> dict[str, Any]:
+        """What is noted about one experiment; empty where there is nothing, or only damage (which is reported)."""
+        path = self.root / "experiments" / f"{digest}.json"
+        try:
+            return read_json(path) or {}
+        except ValueError as error:
+            self._set_aside(path, str(error))
+            return {}
+
     def experiments(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """(digest, content) of every experiment, oldest first; damaged ones are reported and left out."""
-        folder = self.root / "experiments"
-        found = []
-        for path in folder.glob("[0-9a-f]*.json") if folder.is_dir() else ():
-            try:
-                content = read_json(path)
-            except ValueError as error:
-                self._set_aside(path, str(error))
-                continue
-            if content is not None:
-                found.append((content.get("begun", 0), path.stem, content))
-        yield from ((stem, content) for _, stem, content in sorted(found, key=lambda row: row[:2]))
+        names = [path.stem for path in (self.root / "experiments").glob("[0-9a-f]*.json")]
+        found = [(name, content) for name in names if (content := self.noted(name))]
+        yield from sorted(found, key=lambda row: (row[1].get("begun", 0), row[0]))
 
     def experiment(self, prefix: str) -> tuple[str, dict[str, Any]]:
         """The one experiment whose digest begins with `prefix`.
