@@ -11,11 +11,12 @@ EXTRAS ?= dev
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml constraints.txt setup.py $(wildcard tombola/native/c/*)
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV) (about a minute the first time)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]' 2>&1 | grep -v '^WARNING: Location' || true
 	@$(BIN)/python -c 'import tombola, torch, pytest'
+	@$(BIN)/python -c 'from tombola.compiled import absent; print(absent() or "compiled kernels: built")'
 	@touch $@
 
 install: $(STAMP)  ## install into .venv, with the tombola command

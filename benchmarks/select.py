@@ -1,4 +1,4 @@
-"""Exact-k selection against one pass of `torch.sum` over the same data, and its extra memory.
+"""Exact-k selection, by torch and by the compiled kernels, against one pass of `torch.sum` over the same data.
 
     python benchmarks/select.py            100 million float32
     python benchmarks/select.py --quick    5 million
@@ -16,15 +16,41 @@ if __name__ == "__main__":
     # This folder holds a select.py and must not stand in for the standard library's.
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
+import os
 import statistics
 import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from unittest.mock import patch
 
 import numpy as np
 import torch
 
 from benchmarks.common import interleaved, machine, one_thread, peak_memory, ratios, reset_peak_memory, row
+from tombola import tensors
+from tombola.compiled import VARIABLE, absent, compiled
 from tombola.streams import stream
 from tombola.tensors import Cut, cut, smallest
+
+PASSES = {"compiled": 10.0, "torch": 40.0}
+"""The two paths, and how many passes of `torch.sum` a cut may take on each."""
+
+
+@contextmanager
+def taking(path: str) -> Iterator[None]:
+    """Within it, selection takes one of the paths."""
+    with patch.object(tensors, "kernels_for", lambda *_: None) if path == "torch" else nullcontext():
+        yield
+
+
+def timed(path: str, function: Callable[[], object]) -> Callable[[], object]:
+    """The function on one path."""
+
+    def on_path() -> object:
+        with taking(path):
+            return function()
+
+    return on_path
 
 
 def wrong(count: int) -> list[str]:
@@ -80,28 +106,37 @@ def main() -> int:
     if arguments.extra_memory:
         print(extra_memory(count))
         return 0
+    kernels = compiled()
+    paths = [path for path in PASSES if path == "torch" or kernels]
     print(machine())
-    bad = wrong(min(count, 1_000_000))
+    print(f"compiled kernels: {kernels.name if kernels else absent()}")
+    bad = []
+    for path in paths:
+        with taking(path):
+            bad += [f"{path}, {case}" for case in wrong(min(count, 1_000_000))]
     for case in bad:
         print(f"WRONG: {case}")
     parts = data(count)
     keep = count // 5
-    # A process of its own: memory that the checks above have freed would serve again and hide what cut needs.
-    child = subprocess.run([sys.executable, __file__, *sys.argv[1:], "--extra-memory"], check=True, capture_output=True)
-    extra = int(child.stdout) / (4 * count)
-    functions = {
-        "sum": lambda: [part.sum() for part in parts],
-        "cut": lambda: cut(parts, keep),
-        "smallest": lambda: smallest(parts, keep),
-    }
+    functions: dict[str, Callable[[], object]] = {"sum": lambda: [part.sum() for part in parts]}
+    for path in paths:
+        functions[f"cut, {path}"] = timed(path, lambda: cut(parts, keep))
+        functions[f"smallest, {path}"] = timed(path, lambda: smallest(parts, keep))
+    # Processes of their own: memory that the checks above have freed would serve again and hide what cut needs.
+    command, extra = [sys.executable, __file__, *sys.argv[1:], "--extra-memory"], {}
+    for path in paths:
+        environment = {**os.environ, VARIABLE: kernels.name if kernels and path == "compiled" else "off"}
+        child = subprocess.run(command, check=True, capture_output=True, env=environment)
+        extra[path] = int(child.stdout) / (4 * count)
     times = interleaved(functions, rounds=9 if count < 50_000_000 else 7)
     print(f"{count:,} float32 in {len(parts)} tensors, the smallest 20 %")
     for name, values in times.items():
         row(f"{name}, processor time", statistics.median(values) * 1e3, unit=" ms")
-    row("cut / sum", statistics.median(ratios(times, "cut", "sum")), 40.0)
-    row("smallest / sum", statistics.median(ratios(times, "smallest", "sum")))
-    # A few megabytes whatever the size, so that the target is one for large data.
-    row("cut, extra peak memory / data", extra, None if arguments.quick else 0.1)
+    for path in paths:
+        row(f"cut, {path} / sum", statistics.median(ratios(times, f"cut, {path}", "sum")), PASSES[path])
+        row(f"smallest, {path} / sum", statistics.median(ratios(times, f"smallest, {path}", "sum")))
+        # A few megabytes whatever the size, so that the target is one for large data.
+        row(f"cut, {path}, extra peak memory / data", extra[path], None if arguments.quick else 0.1)
     return 1 if bad else 0
 
 

@@ -9,7 +9,9 @@ from typing import Any
 
 from tombola.analysis.claims import judge_claims
 from tombola.analysis.document import results_document
+from tombola.analysis.engines import described, engines_of
 from tombola.recipes.toml import parse_toml
+from tombola.requests import Trained
 from tombola.store import Store
 
 PAGE = """# LeNet-300-100 on MNIST: the paper's claims, judged
@@ -41,6 +43,9 @@ def page(digest: str, content: dict[str, Any], store: Store) -> str:
     """The page as Markdown."""
     recipe = parse_toml(content["settings"], "the stored recipe")
     judged = judge_claims(results_document(digest, content, store), margin=recipe.margin)
+    answers = [store.get(row["request"]) for row in content["rows"]]
+    engines = described(engines_of(answer for answer in answers if isinstance(answer, Trained)))
+    made = {**content["provenance"], "engine": engines}
     counts = Counter(row.verdict for row in judged)
     return PAGE.format(
         digest=digest[:12],
@@ -56,7 +61,7 @@ def page(digest: str, content: dict[str, Any], store: Store) -> str:
         rows="\n".join(f"| {row.claim} | {row.paper} | {row.ours} | **{row.verdict}** |" for row in judged),
         summary=f"In all: {', '.join(f'{count} {word}' for word, count in counts.items())}.",
         command=content["command"] or "tombola.run(...)",
-        made=", ".join(f"{name} {value}" for name, value in content["provenance"].items()),
+        made=", ".join(f"{name} {value}" for name, value in made.items()),
     )
 
 

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from tombola.compiled import load
+from tombola.errors import UsageError
 
 HERE = Path(__file__).parent
 
@@ -22,9 +25,19 @@ def _data() -> str:
     return f"{', '.join(missing)} not in {folder}; set TOMBOLA_DATA" if missing else ""
 
 
+def _native() -> str:
+    try:
+        load("generic")
+    except UsageError as error:
+        return str(error)
+    return ""
+
+
 NEEDS: dict[str, Callable[[], str]] = {
     "with_data": _data,
     "with_browser": lambda: "" if shutil.which("chromium") else "chromium is not on PATH",
+    "with_compiler": lambda: "" if shutil.which("cc") or shutil.which("gcc") else "neither cc nor gcc is on PATH",
+    "with_native": _native,
 }
 """group -> what is missing; empty: nothing."""
 
@@ -34,6 +47,15 @@ def _own_data_only(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
     """Only the group that needs the data folder sees it: all other tests give the same on every machine."""
     if "with_data" not in request.path.parts:
         monkeypatch.delenv("TOMBOLA_DATA", raising=False)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _reference_alone(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Only the group of the native trainer meets it: all other tests train the same bits on every machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        if "with_native" not in request.path.parts:
+            patch.setattr("tombola.native.why_not", lambda *_: "these are tests of the reference loop")
+        yield
 
 
 def _required(group: str) -> bool:

@@ -19,8 +19,8 @@ from tombola.masks import Mask
 from tombola.models.dropout import CounterDropout
 from tombola.models.net import Net
 from tombola.recipes import Recipe
-from tombola.requests import Answer, Fit, Init, Trained
-from tombola.runner import Failure, Place
+from tombola.requests import Answer, Fit, Init, Place, Trained
+from tombola.runner import Failure
 from tombola.streams import stream
 from tombola.training.checkpoint import Checkpoint
 from tombola.training.loop import Measured, silent, train

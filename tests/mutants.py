@@ -128,16 +128,16 @@ MUTANTS = (
     ),
     Mutant(
         name="a resumed run is another run: per-step noise is not seeded",
-        file="training/loop.py",
-        good="        torch.default_generator.manual_seed(self.noise + step)\n",
+        file="training/reference.py",
+        good="            torch.default_generator.manual_seed(self.noise + step)\n",
         bad="",
         tests="tests/test_states.py",
     ),
     Mutant(
         name="a checkpoint forgets the optimizer",
-        file="training/checkpoint.py",
-        good='    optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})',
-        bad="    pass",
+        file="training/reference.py",
+        good="        self.optimizer.load_state_dict(",
+        bad="        dict(",
         tests="tests/test_states.py",
     ),
     Mutant(

@@ -77,7 +77,9 @@ def store(made: tuple[Path, Any], here: Path) -> Path:
 def test_a_run_shows_a_table_and_writes_page_json_and_store(here: Path) -> None:
     called = good(*RUN, "--json", "x.json")
     assert "lottery-ticket results" in called.out and "dense" in called.out and "tombola-store" in called.out
-    assert [line[:8] for line in called.err.splitlines()] == ["level  0", "level  1"]
+    first, *levels = called.err.splitlines()
+    assert first == "engine: torch (not native: these are tests of the reference loop)"
+    assert [line[:8] for line in levels] == ["level  0", "level  1"]
     found = document("x.json")
     [page] = (here / "tombola-store" / "reports").glob("*.html")
     assert str(page.relative_to(here)) in called.out and found["experiment"] in page.read_text()
@@ -98,6 +100,18 @@ def test_json_to_standard_output_is_nothing_but_json(here: Path) -> None:
     called = good(*RUN, "--json", "-")
     assert called.json["recipe"] == "digits-lenet" and "lottery-ticket results" in called.err
     assert list(good(*RUN, "--json", "-", "--dry-run").json)[:2] == ["schema", "dry_run"]
+
+
+def test_an_explicit_engine_is_another_experiment(store: Path, made: tuple[Path, Any]) -> None:
+    called = good(*RUN, "--engine", "torch", "--store", store, "--json", "x.json")
+    assert "engine:" not in called.err  # what was asked for needs no word
+    found = document("x.json")
+    assert found["experiment"] != made[1]["experiment"]
+    assert [row["test_accuracy"] for row in rows_of(found)] == [row["test_accuracy"] for row in rows_of(made[1])]
+    shown = good("show", found["experiment"], "--store", store)
+    assert "engine      torch (4 fits; not native: torch was asked for)\n" in shown.out
+    again = good(*RUN, "--engine", "torch", "--store", store, "--dry-run", "--json", "-").json
+    assert (again["fits"], again["stored"]) == (4, 4)
 
 
 def test_the_page_is_drawn(store: Path, made: tuple[Path, Any], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -205,6 +219,9 @@ def test_reading_a_store(store: Path, made: tuple[Path, Any]) -> None:
     assert digest in shown.out and "tombola run digits-lenet" in shown.out and 'data = "digits"' in shown.out
     facts = good("show", digest[:6], "--store", store, "--json", "-").json
     assert (facts["experiment"], facts["levels"], facts["diverged"]) == (digest, 1, 0)
+    reason = "these are tests of the reference loop"
+    assert f"engine      torch (4 fits; not native: {reason})\n" in shown.out
+    assert facts["engines"] == [{"engine": "torch", "not_native": reason, "fits": 4}]
     assert good("report", digest[:6], "--store", store, "--json", "-").json == made[1]
     assert good("report", digest[:6], "--store", store, "--out", "p.html", "--quiet").out == "p.html\n"
     assert digest in Path("p.html").read_text()
@@ -273,7 +290,7 @@ def test_a_network_that_raises_fails_its_requests_alone(quiet: tuple[str, ...], 
     command = (*RUN, "--data", "mine.npz", "--model", "nets:Fragile", "--net.hidden", "--replicates", "2")
     called = call(*command, "--json", "x.json", *quiet)
     assert called.code == 1 and "ValueError: I am too sparse" in called.err and "nets.py, line" in called.err
-    assert "Traceback" not in called.err and len(called.lines) <= 12 and "tries the rest again" in called.err
+    assert "Traceback" not in called.err and len(called.lines) <= 13 and "tries the rest again" in called.err
     assert {name: len(rows) for name, rows in document("x.json")["arms"].items()} == {"ticket": 2}  # the dense ones
     assert len(good("ls", "--json", "-").json["experiments"]) == 1
 
@@ -349,7 +366,9 @@ LONGER = (*RUN, "--replicates", "2", "--steps", "400", "--eval-every", "50", "--
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_an_interruption_ends_in_order_and_the_same_command_goes_on(workers: str, here: Path, undisturbed: Any) -> None:
     given = [sys.executable, "-m", "tombola.cli", *LONGER, "--workers", workers]
-    process = subprocess.Popen(given, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    environment = {**os.environ, "TOMBOLA_NATIVE": "off"}
+    process = subprocess.Popen(given, **pipes, text=True, start_new_session=True, env=environment)
     with ended(process.pid):
         deadline = time.monotonic() + 60
         while not list(here.glob("tombola-store/answers/*/*.json")) and time.monotonic() < deadline:

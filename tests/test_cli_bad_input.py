@@ -109,6 +109,12 @@ CASES: dict[str, tuple[tuple[str, ...], str]] = {
     "output layer": ((*RUN, "--output-layer", "output"), "Did you mean 'output.weight'?"),
     "protect": ((*RUN, "--protect", "fc1.weigh"), "Did you mean 'fc1.weight'?"),
     "device": ((*RUN, "--device", "gpu"), "device 'gpu' cannot be used"),
+    "engine": ((*RUN, "--engine", "natve"), "--engine is 'natve'; expected one of auto, native, torch. Did you mean"),
+    "engine that does not fit": (
+        (*RUN, "--engine", "native"),
+        "cannot train this: these are tests of the reference loop. Use --engine auto.",
+    ),
+    "engine in a dry run": ((*RUN, "--engine", "native", "--dry-run"), "Use --engine auto."),
     "experiment": (("report", "zz", "--store", "store"), "No experiment in store begins with 'zz'"),
     "exported": (("export", "zz", "--csv", "-", "--store", "store"), "No experiment"),
     "dropped": (("gc", "--drop", "zz", "--store", "store"), "No experiment"),

@@ -21,7 +21,7 @@ FLAGS: dict[str, str] = {
     "--schedule.milestones --schedule.factor --eval-every --normalise --validation --split-seed --search --levels "
     "--rate --output-factor --output-layer --allocation --criterion --score-at --search-steps --rewind-to --reset "
     "--protect --controls --draws --replicates --seed --endpoint --margin --data-dir --store --workers --threads "
-    "--checkpoint-seconds --device --dry-run --page --json --quiet",
+    "--checkpoint-seconds --device --engine --dry-run --page --json --quiet",
     "ls": "--store --json",
     "show": "--toml --json --store",
     "report": "--out --figures --json --quiet --store",

@@ -14,10 +14,10 @@ from tombola.allocation import ALLOCATIONS
 from tombola.criteria import CRITERIA
 from tombola.data import DATASETS, NORMALISATIONS
 from tombola.experiment import Experiment, prepare
+from tombola.lookup import request_digest
 from tombola.models.registry import MODELS
 from tombola.recipes import RECIPES, Recipe
 from tombola.requests import At, Fit, Init, Moment, Prune
-from tombola.runner import request_digest
 from tombola.search import CONTROLS, SEARCHES, Reset
 from tombola.specs import digest
 from tombola.training.optimizers import OPTIMIZERS, SCHEDULES

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -18,6 +19,14 @@ from tombola.tensors import Cut, cut, digest_tensors, pack, smallest, unpack
 SPECIAL = [0.0, -0.0, 1.0, -1.0, math.inf, -math.inf, 2.0**-140, -(2.0**-140), 2.0**-149, 1 + 2.0**-23, 3e38, -3e38]
 GOLDEN = "6461dadc98575e4b1d6e4517c95e7f2b4401c3179a6893d83573074dc5d902b6"
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _by_torch() -> Iterator[None]:
+    """What torch selects, whether the compiled kernels are built or not; `tests/with_native` holds them against it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tensors, "kernels_for", lambda *_: None)
+        yield
 
 
 def floats(width: int) -> st.SearchStrategy[float]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,10 +15,11 @@ from tombola.data import Dataset, load
 from tombola.errors import UsageError, suggest
 from tombola.executors import Inline, Pool
 from tombola.executors.work import provenance
+from tombola.journal import Journal
 from tombola.masks import Mask
 from tombola.models.registry import MODELS
 from tombola.pruning import Pruner
-from tombola.recipes import Recipe, find_recipe, to_toml
+from tombola.recipes import Recipe, find_recipe
 from tombola.requests import Search
 from tombola.runner import Failure, Runner, Watcher
 from tombola.schedules import check_ladder, geometric
@@ -29,6 +29,7 @@ from tombola.specs import digest
 from tombola.store import Store
 from tombola.streams import derive
 from tombola.tasks import Supervised, Task
+from tombola.training.engine import EngineName
 from tombola.training.loop import CHECKPOINT_SECONDS
 from tombola.watching import Silent
 
@@ -40,12 +41,20 @@ __all__ = ["Experiment", "Results", "prepare", "run", "run_experiment"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Experiment:
-    """A recipe made ready: its task, and one plan a replicate."""
+    """A recipe made ready: its task, and one plan a replicate.
+
+    Args:
+        digest: identity of task and procedure, and of the engine where one is chosen.
+        engine: native, torch or auto.
+        not_native: why the native trainer does not train it, as a clause; None: it does.
+    """
 
     recipe: Recipe
     task: Task
     plans: tuple[Plan, ...]
     digest: str
+    engine: EngineName = "auto"
+    not_native: str | None = None
 
     def searches(self) -> dict[int, Search]:
         """Replicate -> a fresh search."""
@@ -59,6 +68,7 @@ def prepare(
     model: Callable[[], nn.Module] | None = None,
     data_dir: str | Path | None = None,
     device: str = "cpu",
+    engine: EngineName = "auto",
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
     quiet: bool = True,
 ) -> Experiment:
@@ -68,10 +78,11 @@ def prepare(
         data: takes the place of the recipe's.
         model: a factory that takes the place of the recipe's.
         data_dir: where the recipe's data are looked for.
+        engine: native, torch, or auto: native where it knows the network, else torch.
         checkpoint_seconds: between two checkpoints of a training.
 
     Raises:
-        UsageError: whatever in recipe, data and network does not fit together.
+        UsageError: whatever in recipe, data, network and engine does not fit together.
     """
     _check_model(recipe, model)
     dataset = data if data is not None else load(recipe.data, data_dir, quiet)
@@ -81,8 +92,10 @@ def prepare(
         net=recipe.net,
         training=recipe.training(),
         device=device,
+        engine=engine,
         checkpoint_seconds=checkpoint_seconds,
     )
+    not_native = task.not_native  # first of all: an engine that cannot train the network is refused
     dense = task.prunable(Scope(protect=recipe.protect))
     allocation, keeps = _budgets(recipe, dense)
     entry = CRITERIA[recipe.criterion]
@@ -100,8 +113,9 @@ def prepare(
         draws=recipe.draws,
     )
     plans = tuple(replace(template, seed=derive(recipe.seed, "replicate", r)) for r in range(recipe.replicates))
-    identity = digest({"task": task.fingerprint, "procedure": recipe.procedure()})
-    return Experiment(recipe=recipe, task=task, plans=plans, digest=identity)
+    chosen = {} if engine == "auto" else {"engine": engine}
+    identity = digest({"task": task.fingerprint, "procedure": recipe.procedure(), **chosen})
+    return Experiment(recipe=recipe, task=task, plans=plans, digest=identity, engine=engine, not_native=not_native)
 
 
 def _check_model(recipe: Recipe, model: object) -> None:
@@ -151,62 +165,6 @@ class Results:
     ended: tuple[Failure, ...] = ()
 
 
-class _Journal:
-    """Writes what an experiment is made of, at most every `_EVERY` seconds and at the end."""
-
-    _EVERY = 2.0
-
-    def __init__(self, store: Store, experiment: Experiment, made_with: Mapping[str, Any], command: str) -> None:
-        self._store, self._experiment = store, experiment
-        before = store.noted(experiment.digest)
-        self._head = {
-            "recipe": experiment.recipe.name,
-            "settings": to_toml(experiment.recipe),
-            "task": experiment.task.fingerprint,
-            "metric": experiment.task.metric.name,
-            "prunable": experiment.plans[0].dense.kept,
-            **experiment.task.notes(),
-            "begun": before.get("begun", time.time()),
-            "command": command or before.get("command", ""),
-            "provenance": made_with,
-        }
-        self._before = before
-        self._last = 0.0
-
-    def tick(self, runner: Runner) -> None:
-        """Write now and then."""
-        if time.monotonic() - self._last > self._EVERY:
-            self.write(runner, state="running")
-
-    def write(self, runner: Runner, *, state: str) -> dict[str, Any]:
-        """Write all rows known, those of an earlier or a simultaneous run too: replay gives each the same request."""
-        self._last = time.monotonic()
-        there = self._store.noted(self._experiment.digest) or self._before
-        rows = {_at(row): row for row in there.get("rows", ())}
-        for row in runner.rows:
-            place = {"level": row.place.level, "replicate": row.place.replicate}
-            plain = {**place, "arm": row.place.arm.name, "draw": row.place.arm.draw, "request": row.request}
-            rows[_at(plain)] = plain
-        content = {
-            **self._head,
-            "state": there["state"] if state == "stopped" and there.get("state") == "finished" else state,
-            "rows": [rows[place] for place in sorted(rows)],
-            "failures": [_plain(f) for f in runner.failures],
-            "ended": [_plain(f) for f in runner.ended],
-        }
-        self._store.put_experiment(self._experiment.digest, content)
-        return content
-
-
-def _at(row: Mapping[str, Any]) -> tuple[int, int, str, int]:
-    return row["level"], row["replicate"], row["arm"], row["draw"]
-
-
-def _plain(failure: Failure) -> dict[str, Any]:
-    place = failure.place
-    return {"replicate": place.replicate, "level": place.level, "arm": place.arm.name, "cause": failure.cause}
-
-
 def run_experiment(
     experiment: Experiment,
     store: Store,
@@ -238,12 +196,12 @@ def run_experiment(
         executor = Inline(experiment.task, store, on_progress=inner.progress, device=device, threads=threads)
     with store.together():
         return _drive(
-            experiment, store, executor, inner, _Journal(store, experiment, provenance(device, threads), command)
+            experiment, store, executor, inner, Journal(store, experiment, provenance(device, threads), command)
         )
 
 
 def _drive(
-    experiment: Experiment, store: Store, executor: Inline | Pool, watcher: Watcher, journal: _Journal
+    experiment: Experiment, store: Store, executor: Inline | Pool, watcher: Watcher, journal: Journal
 ) -> Results:
     searches = experiment.searches()
     runner = Runner(
@@ -252,6 +210,7 @@ def _drive(
         store=store,
         executor=executor,
         watcher=watcher,
+        engine=experiment.engine,
         on_row=journal.tick,
     )
     state = "stopped"
@@ -277,6 +236,7 @@ def run(
     store: str | Path = "tombola-store",
     workers: int = 1,
     device: str = "cpu",
+    engine: EngineName = "auto",
     data_dir: str | Path | None = None,
     watcher: Watcher | None = None,
     **changes: Any,
@@ -290,6 +250,7 @@ def run(
         store: directory of results.
         workers: processes; with more than 1, a script needs its `if __name__ == "__main__":`.
         device: "cpu", "cuda", "auto", ...
+        engine: "native", "torch", or "auto": native where it knows the network, else torch.
         data_dir: where the recipe's data are looked for.
         watcher: is told how it goes on (`tombola.watching`).
         changes: fields of the recipe: `levels=3, replicates=2, optimizer=Optimizer(lr=0.01)`.
@@ -324,6 +285,7 @@ def run(
         model=model if callable(model) else None,
         data_dir=data_dir,
         device=device,
+        engine=engine,
     )
     place = Store(store, report=lambda line: print(f"tombola: {line}", file=sys.stderr))
     return run_experiment(experiment, place, workers=workers, device=device, watcher=watcher)

@@ -12,14 +12,12 @@ import torch
 
 from tombola.analysis.document import PLAYED
 from tombola.errors import TombolaError
-from tombola.executors.work import unmet
 from tombola.experiment import Experiment
+from tombola.lookup import look_up
 from tombola.masks import Mask
 from tombola.requests import Answer, Arm, Curve, Fit, Init, Prune, Pruned, Request, Round, Trained
-from tombola.runner import request_digest
 from tombola.store import Store
 from tombola.tasks import Supervised, Task
-from tombola.training.evaluation import evaluate
 from tombola.training.loop import silent
 from tombola.training.state import state_of
 
@@ -72,19 +70,18 @@ def preview(experiment: Experiment, store: Store | None) -> Preview:
                 asked = next(search) if answers is None else search.send(answers)
                 answers = {}
                 for arm, request, waits in _requests(asked):
-                    name = request_digest(experiment.task.fingerprint, request)
-                    known = store.get(name) if store else None
+                    job, known = look_up(store, experiment.task.fingerprint, request, experiment.engine)
                     if isinstance(request, Fit):
                         fits += 1
                         levels[asked.level] += arm.name in PLAYED
-                        if isinstance(known, Trained) and store and not unmet(request, known, store):
+                        if known is not None:
                             stored += 1
                         else:
                             steps += request.last - request.first
                             evaluations += (request.last - request.first) // experiment.recipe.eval_every + 1
                             size += _bytes(request, dense)
                     if waits:
-                        answers[arm] = known or _made_up(name, request)
+                        answers[arm] = known or (store and store.get(job.digest)) or _made_up(job.digest, request)
     return Preview(fits=fits, stored=stored, steps=steps, evaluations=evaluations, bytes=size, levels=dict(levels))
 
 
@@ -127,28 +124,22 @@ def measure(task: Task, seconds: float = 1.5) -> Cost:
 
 
 def _measured(task: Supervised, seconds: float) -> Cost:
-    model, sets, training = task.build(0), task.sets, task.training
-    model.to(sets.train.x.device)
+    sets, training = task.sets, task.training
     # On a CPU the time of this process, so that what else the machine does at the moment does not count.
     clock = time.process_time if sets.train.x.device.type == "cpu" else time.perf_counter
 
-    def look() -> float:
-        start = clock()
-        evaluate(model, sets.validation, sets, training)
-        evaluate(model, sets.test, sets, training)
-        return clock() - start
-
-    def fit(steps: int) -> float:
+    def fit(steps: int) -> float:  # without a step it is one evaluation, and the last look
         request = Fit(start=Init(seed=0), mask=None, last=steps, order=0, noise=0)
         start = clock()
         task.fit(request, state_of(task.build(0)), events=silent())
         return clock() - start
 
-    look(), fit(1)  # the first calls allocate
-    evaluation, short, most = look(), fit(1), min(training.eval_every, training.steps)
-    end = evaluation * len(sets.train_index) / (len(sets.validation) + len(sets.test))
+    fit(1)  # the first call allocates
+    looks, short, most = fit(0), fit(1), min(training.eval_every, training.steps)
+    seen = len(sets.validation) + len(sets.test)
+    evaluation = looks * seen / (seen + len(sets.train_index))
     count, taken = 1, short
     while count < most and taken - short < seconds / 2:
         count = min(most, 4 * count)
         taken = fit(count)
-    return Cost(step=max(1e-6, (taken - short) / max(1, count - 1)), evaluation=evaluation, end=end)
+    return Cost(step=max(1e-6, (taken - short) / max(1, count - 1)), evaluation=evaluation, end=looks - evaluation)

@@ -26,6 +26,7 @@ __all__ = [
     "Found",
     "Init",
     "Moment",
+    "Place",
     "Point",
     "Prune",
     "Pruned",
@@ -214,6 +215,15 @@ class Arm:
 
 TICKET = Arm(name="ticket")
 CUT = Arm(name="cut")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, order=True)
+class Place:
+    """Where in an experiment a request stands."""
+
+    level: int
+    replicate: int
+    arm: Arm
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,23 +10,14 @@ from typing import Protocol
 
 from tombola.errors import FitFailed, StoreError, TombolaError
 from tombola.executors.base import Busy, Done, Executor, Failed, Job, Missing, Outcome
-from tombola.executors.work import unmet
-from tombola.requests import Answer, Arm, At, Fit, Request, Round, Search, Trained
-from tombola.specs import digest
+from tombola.lookup import look_up
+from tombola.requests import Answer, Arm, At, Fit, Place, Request, Round, Search, Trained
 from tombola.store import Store
+from tombola.turns import NOWHERE, Turn, turn
 
-__all__ = ["Failure", "Place", "Row", "Runner", "Watcher", "request_digest"]
+__all__ = ["Failure", "Row", "Runner", "Watcher"]
 
 _RETRY = 0.3  # seconds before a request that another process computes is looked at again
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, order=True)
-class Place:
-    """Where in an experiment a request stands."""
-
-    level: int
-    replicate: int
-    arm: Arm
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,11 +58,6 @@ class Watcher(Protocol):
         """A replicate has ended before its last level."""
 
 
-def request_digest(task_fingerprint: str, request: Request) -> str:
-    """Identity of a request: the task and everything in the request that determines the result."""
-    return digest({"task": task_fingerprint, "request": request})
-
-
 @dataclass(slots=True)
 class _Pending:
     job: Job
@@ -85,6 +71,7 @@ class Runner:
     Args:
         fingerprint: of the task.
         searches: replicate -> its search.
+        engine: whose answers count; "auto": those of any.
         on_row: called after each answered request.
     """
 
@@ -96,18 +83,19 @@ class Runner:
         store: Store,
         executor: Executor,
         watcher: Watcher,
+        engine: str = "auto",
         on_row: Callable[[Runner], None] = lambda runner: None,
     ) -> None:
         self.rows: list[Row] = []
         self.computed = 0
         self.failures: list[Failure] = []
         self.ended: list[Failure] = []
-        self._fingerprint, self._searches = fingerprint, dict(searches)
+        self._fingerprint, self._engine, self._searches = fingerprint, engine, dict(searches)
         self._store, self._executor, self._watcher, self._on_row = store, executor, watcher, on_row
         self._pending: dict[str, _Pending] = {}
-        self._queue: list[tuple[bool, Place, str]] = []  # what searches wait for first, then by level
+        self._queue: list[tuple[Turn, str]] = []
         self._later: list[tuple[float, str]] = []
-        self._known: dict[str, Request] = {}
+        self._known: dict[str, Job] = {}
         self._blocked: dict[str, list[str]] = {}  # fit -> requests that need a state of it
         self._round: dict[int, tuple[Round, dict[Arm, Answer]]] = {}
 
@@ -124,7 +112,9 @@ class Runner:
                 self._advance(replicate, None)
             while self._pending:
                 self._submit()
-                for outcome in self._executor.wait(_RETRY):
+                outcomes = self._executor.wait(_RETRY)
+                self._submit(waited_for=True)  # to settle takes a search's own time; no worker stands still meanwhile
+                for outcome in outcomes:
                     self._settle(outcome)
                 self._wake()
         finally:
@@ -172,14 +162,13 @@ class Runner:
         for waiting, requests in ((asked, asked.ask), (None, asked.aside)):
             for arm, request in requests.items():
                 place = Place(level=asked.level, replicate=replicate, arm=arm)
-                name = request_digest(self._fingerprint, request)
-                self._known[name] = request
-                answer = self._stored(name, request)
-                self._watcher.planned(place, Job(digest=name, request=request), answer is not None)
+                job, answer = look_up(self._store, self._fingerprint, request, self._engine)
+                self._known[job.digest] = job
+                self._watcher.planned(place, job, answer is not None)
                 if answer is None:
-                    self._enqueue(name, request, place, waiting)
+                    self._enqueue(job, place, waiting)
                     continue
-                self._record(place, name, answer)
+                self._record(place, job.digest, answer)
                 if waiting:
                     self._round[replicate][1][arm] = answer
                     diverged = diverged or _divergence(place, answer)
@@ -188,26 +177,20 @@ class Runner:
             return None
         return self._complete(replicate)
 
-    def _stored(self, name: str, request: Request) -> Answer | None:
-        answer = self._store.get(name)
-        if not (isinstance(answer, Trained) and isinstance(request, Fit)):
-            return answer
-        whole = self._store.has_mask(request.mask) and not unmet(request, answer, self._store)
-        return answer if whole else None
-
     def _complete(self, replicate: int) -> dict[Arm, Answer] | None:
         asked, answers = self._round[replicate]
         return answers if answers.keys() == asked.ask.keys() else None
 
-    def _enqueue(self, name: str, request: Request, place: Place, waiting: Round | None) -> None:
-        pending = self._pending.setdefault(name, _Pending(Job(digest=name, request=request)))
+    def _enqueue(self, job: Job, place: Place, waiting: Round | None) -> None:
+        pending = self._pending.setdefault(job.digest, _Pending(job))
         pending.places.append((place, waiting))
         if not pending.running:
-            heapq.heappush(self._queue, (waiting is None, place, name))
+            heapq.heappush(self._queue, (turn(job.request, place, waiting is not None), job.digest))
 
-    def _submit(self) -> None:
-        while self._queue and self._executor.free():
-            _, _, name = heapq.heappop(self._queue)
+    def _submit(self, *, waited_for: bool = False) -> None:
+        """Hand out jobs, as many as the executor takes; or only those that searches wait for."""
+        while self._queue and self._executor.free() and not (waited_for and self._queue[0][0][0]):
+            _, name = heapq.heappop(self._queue)
             pending = self._pending.get(name)
             if pending is None or pending.running or name in {n for _, n in self._later}:
                 continue
@@ -230,9 +213,10 @@ class Runner:
 
     def _make_again(self, name: str, needs: At) -> None:
         """Put a request aside until the fit that it starts from has made the state it needs."""
-        source, answer = self._known.get(needs.fit), self._store.get(needs.fit)
+        known, answer = self._known.get(needs.fit), self._store.get(needs.fit)
         what = f"it starts from step {needs.step} of the fit {needs.fit[:12]}"
-        if not isinstance(source, Fit):
+        source = known.request if known else None
+        if known is None or not isinstance(source, Fit):
             self._settle(Failed(digest=name, cause=f"{what}, which this experiment does not have"))
             return
         if not source.first <= needs.step <= source.last or (
@@ -245,7 +229,7 @@ class Runner:
             blocked.append(name)
         if needs.fit not in self._pending:
             wish = replace(source, keep=(*source.keep, needs.step))
-            self._pending[needs.fit] = _Pending(Job(digest=needs.fit, request=wish))
+            self._pending[needs.fit] = _Pending(replace(known, request=wish))
             self._requeue(needs.fit)
 
     def _settle(self, outcome: Outcome) -> None:
@@ -273,9 +257,10 @@ class Runner:
             raise StoreError(outcome.cause)
 
     def _requeue(self, name: str) -> None:
-        places = self._pending[name].places
-        place, waiting = places[0] if places else (Place(level=0, replicate=0, arm=Arm(name="")), None)
-        heapq.heappush(self._queue, (bool(places) and waiting is None, place, name))
+        pending = self._pending[name]
+        # What stands in no place is made again for others that wait for its state.
+        place, waiting = min(pending.places, default=(NOWHERE, None), key=lambda found: (found[1] is None, found[0]))
+        heapq.heappush(self._queue, (turn(pending.job.request, place, waiting is not None or place is NOWHERE), name))
 
     def _wake(self) -> None:
         now = time.monotonic()

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from tombola.errors import UsageError
 
-__all__ = ["Key", "derive", "key", "seeded", "stream", "uniform"]
+__all__ = ["Key", "derive", "key", "seeded", "stream", "uniform", "words"]
 
 Key = tuple[int, int]
 """Two words in [0, 2**32): all that `uniform` needs beside the index."""
@@ -135,9 +135,18 @@ def key(seed: int, purpose: str, step: int) -> Key:
     """
     if not 0 <= step <= _WORD:
         raise UsageError(f"the step is {step}; expected an integer from 0 to 2**32 - 1")
-    words = hashlib.sha256(f"{operator.index(seed)}/{purpose}".encode()).digest()
-    a, b = int.from_bytes(words[:4], "little"), int.from_bytes(words[4:8], "little")
+    a, b = words(seed, purpose)
     return _mix(a + step * _GOLDEN), _mix(b + step * _FIRST)
+
+
+def words(seed: int, purpose: str) -> Key:
+    """a and b of `key`: what an engine that makes its own keys starts from.
+
+    >>> words(0, "dropout") == words(0, "dropout")
+    True
+    """
+    hashed = hashlib.sha256(f"{operator.index(seed)}/{purpose}".encode()).digest()
+    return int.from_bytes(hashed[:4], "little"), int.from_bytes(hashed[4:8], "little")
 
 
 def uniform(key: Key, shape: int | Sequence[int], device: torch.device | str | None = None) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Protocol
 
 import torch
@@ -24,12 +25,15 @@ from tombola.specs import digest
 from tombola.streams import seeded
 from tombola.tensors import digest_tensors
 from tombola.training.checkpoint import Checkpoint
+from tombola.training.device import resolve_device
+from tombola.training.engine import ENGINES, EngineName, MakeEngine, check_engine
 from tombola.training.loop import CHECKPOINT_SECONDS, Events, Measured, train
+from tombola.training.reference import Reference
 from tombola.training.sets import Sets, prepare
 from tombola.training.settings import Training
 from tombola.training.state import State, load_state, state_of
 
-__all__ = ["Metric", "Supervised", "Task", "resolve_device"]
+__all__ = ["Metric", "Supervised", "Task"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,25 +71,16 @@ class Task(Protocol):
     def notes(self) -> dict[str, Any]:
         """What reports like to know about the task; no part of its identity."""
 
-    def fit(self, fit: Fit, start: State, *, events: Events, resume: Checkpoint | None = None) -> Measured:
-        """Train the weights `start` as `fit` says."""
-
-
-def resolve_device(name: str) -> torch.device:
-    """The torch device of this name; "auto" is a CUDA device where there is one, else the CPU.
-
-    Raises:
-        UsageError: torch does not know the device, or it is not there.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0].split(":")[0]
-        raise UsageError(f"The device {name!r} cannot be used: {reason}. Use --device cpu.") from error
-    return device
+    def fit(
+        self,
+        fit: Fit,
+        start: State,
+        *,
+        events: Events,
+        resume: Checkpoint | None = None,
+        engine: str | None = None,
+    ) -> Measured:
+        """Train the weights `start` as `fit` says; by this engine where one is named, else by the task's own choice."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -99,6 +94,7 @@ class Supervised:
         net: options of a registered network.
         training: how it is trained.
         device: where ("cpu", "cuda", ...); no part of the identity.
+        engine: native, torch, or the native trainer where it knows the network and else torch; no part of the identity.
         checkpoint_seconds: between two checkpoints of a training; no part of the identity.
 
     Raises:
@@ -110,9 +106,11 @@ class Supervised:
     training: Training
     net: Net = field(default_factory=Net)
     device: str = "cpu"
+    engine: EngineName = "auto"
     checkpoint_seconds: float = CHECKPOINT_SECONDS
 
     def __post_init__(self) -> None:
+        check_engine(self.engine)
         self._sets: Sets | None = None
         self._dense: dict[tuple[Scope, int | None], Mask] = {}
         self._narrowed: dict[int, Net] = {}
@@ -224,12 +222,60 @@ class Supervised:
             self._sets = prepare(self.dataset, self.training, resolve_device(self.device))
         return self._sets
 
-    def fit(self, fit: Fit, start: State, *, events: Events, resume: Checkpoint | None = None) -> Measured:
-        """Train by the reference loop."""
+    @property
+    def not_native(self) -> str | None:
+        """Why the native trainer is not the one that trains here, as a clause; None: it is.
+
+        Raises:
+            UsageError: the native trainer was asked for, and does not know the network.
+        """
+        if self.engine == "native" and self._unknown is not None:
+            raise UsageError(f"The native engine cannot train this: {self._unknown}. Use --engine auto.")
+        return "torch was asked for" if self.engine == "torch" else self._unknown
+
+    def _reason(self, named: str) -> str | None:
+        """Why the engine that a stored training names is not the native one; None: it is."""
+        if named == "torch":
+            return "torch was asked for"
+        reason = f"there is no engine {named!r}" if named not in ENGINES else self._unknown
+        if reason is not None:
+            raise UsageError(
+                f"The store's training was made by the engine {named!r}, which cannot train it here: {reason}. "
+                f"Go on with the installation that made it, or name another --store."
+            )
+        return None
+
+    @cached_property
+    def _unknown(self) -> str | None:
+        """What the native trainer does not know; found once, so that a ticket is trained as its dense network was."""
+        from tombola.native import why_not
+
+        return why_not(self.build(0), self.sets, self.training)
+
+    def fit(
+        self,
+        fit: Fit,
+        start: State,
+        *,
+        events: Events,
+        resume: Checkpoint | None = None,
+        engine: str | None = None,
+    ) -> Measured:
+        """Train, by the native trainer where it knows the network (unless an engine is named).
+
+        Raises:
+            UsageError: the named engine is not available here.
+        """
+        reason = self.not_native if engine is None else self._reason(engine)
+        make: MakeEngine = Reference
+        if reason is None:
+            from tombola.native import Native
+
+            make = Native
         model = self.build(0, at_most=fit.start.at_most if isinstance(fit.start, Init) else None)
         load_state(model, start)
         model.to(resolve_device(self.device))
-        return train(
+        measured = train(
             model,
             fit,
             sets=self.sets,
@@ -238,7 +284,10 @@ class Supervised:
             events=events,
             resume=resume,
             checkpoint_seconds=self.checkpoint_seconds,
+            engine=make,
         )
+        because = {} if reason is None else {"not_native": reason}
+        return replace(measured, provenance={**measured.provenance, **because})
 
     def _check(self) -> None:
         """One forward and loss over two examples: what does not fit is said before anything is trained."""

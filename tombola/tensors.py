@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tombola.compiled_select import TABLES, count_digits, kernels_for, mark_smallest
 from tombola.errors import UsageError
 
 __all__ = ["Candidates", "Cut", "cut", "digest_tensors", "pack", "smallest", "unpack"]
@@ -121,7 +122,8 @@ def cut(scores: Sequence[Tensor], k: int, among: Candidates = None, names: Seque
 
     A radix search: 16 bits of the ordered float bits at a time, the histogram of those values that agree with the
     digits found so far. Two rounds for float32, four for float64; float16 and bfloat16 are read as float32. Extra
-    memory is a few megabytes however large the tensors are.
+    memory is a few megabytes however large the tensors are. The compiled kernels count where they can read a tensor
+    in place (`kernels_for`), torch elsewhere, with the same result.
 
     Args:
         scores: float tensors of any shape, layout in memory and device; infinities are legal, -0.0 equals 0.0.
@@ -141,7 +143,7 @@ def cut(scores: Sequence[Tensor], k: int, among: Candidates = None, names: Seque
     masks, wide = _checked(scores, among)
     bits = wide.itemsize * 8
     pairs = zip(scores, masks, strict=True)
-    candidates = sum(score.numel() if mask is None else int(mask.count_nonzero()) for score, mask in pairs)
+    candidates = sum(score.numel() if mask is None else _count(mask) for score, mask in pairs)
     if not 0 <= k <= candidates:
         raise UsageError(f"k is {k}, but there are {candidates} candidates; expected 0 <= k <= {candidates}")
     if k in (0, candidates):
@@ -186,7 +188,12 @@ def smallest(
     masks, wide = _checked(scores, among)
     chosen, ties = [], threshold.ties
     for score, mask in zip(scores, masks, strict=True):
-        result, room = torch.empty(score.shape, dtype=torch.bool, device=score.device), _room(score, wide)
+        result = torch.empty(score.shape, dtype=torch.bool, device=score.device)
+        chosen.append(result)
+        if kernels := kernels_for(score, mask, wide):
+            ties = mark_smallest(kernels, score, mask, threshold.key, ties, result)
+            continue
+        room = _room(score, wide)
         for values, place, *rest in _chunks(score, result, *([] if mask is None else [mask])):
             keys = _keys(values, wide, room)
             torch.lt(keys, threshold.key, out=place)
@@ -199,7 +206,6 @@ def smallest(
                 ties -= len(first)
             for candidates in rest:
                 place.logical_and_(candidates)
-        chosen.append(result)
     return chosen
 
 
@@ -221,8 +227,11 @@ def _histogram(
     scores: Sequence[Tensor], masks: Sequence[Tensor | None], wide: torch.dtype, shift: int, prefix: int | None
 ) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
     """Counts of the 16 bits at `shift` over the candidates whose higher bits are `prefix`; the top digit is signed."""
-    total = np.zeros(_BINS, np.int64)
+    total = np.zeros((TABLES, _BINS), np.int64)
     for score, mask in zip(scores, masks, strict=True):
+        if kernels := kernels_for(score, mask, wide):
+            count_digits(kernels, score, mask, shift, prefix, total)
+            continue
         counts, room = torch.zeros(_BINS, dtype=torch.int64, device=score.device), _room(score, wide)
         for values, *rest in _chunks(score, *([] if mask is None else [mask])):
             keys = _keys(values, wide, room)
@@ -234,8 +243,9 @@ def _histogram(
                 torch.bitwise_right_shift(keys, shift + _DIGIT, out=digits)
                 digits = (_take(keys, digits.eq(prefix)) >> shift).bitwise_and_(_BINS - 1)
             counts += torch.bincount(digits, minlength=_BINS)
-        total += counts.cpu().numpy()
-    return total
+        total[0] += counts.cpu().numpy()
+    summed: np.ndarray[tuple[int], np.dtype[np.int64]] = total.sum(axis=0)
+    return summed
 
 
 def _room(score: Tensor, wide: torch.dtype) -> Tensor:
@@ -246,7 +256,7 @@ def _room(score: Tensor, wide: torch.dtype) -> Tensor:
 
 def _keys(values: Tensor, wide: torch.dtype, room: Tensor) -> Tensor:
     """Floats as integers in the same order, symmetric about 0; in the second row of `room` if any is negative."""
-    bits = values.detach().to(wide).view(room.dtype)
+    bits = values.detach().to(wide).resolve_neg().view(room.dtype)
     if not len(bits) or bits.min() >= 0:
         return bits
     sign, keys = room[:, : len(bits)].unbind()
@@ -254,6 +264,11 @@ def _keys(values: Tensor, wide: torch.dtype, room: Tensor) -> Tensor:
     torch.bitwise_and(sign, torch.iinfo(room.dtype).max, out=keys)
     keys.bitwise_xor_(bits).sub_(sign)
     return keys
+
+
+def _count(mask: Tensor) -> int:
+    # numpy is five times as fast as torch at this.
+    return int(np.count_nonzero(mask.numpy()) if mask.device.type == "cpu" else mask.count_nonzero())
 
 
 def _take(values: Tensor, where: Tensor) -> Tensor:

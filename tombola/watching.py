@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tombola.executors.base import Job
-from tombola.requests import Answer
-from tombola.runner import Failure, Place
+from tombola.requests import Answer, Place
+from tombola.runner import Failure
 
 __all__ = ["Silent"]
 

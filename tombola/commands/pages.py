@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tombola.analysis.engines import described, engines_of
 from tombola.analysis.source import Source
 from tombola.analysis.verdict import experiment_verdict
 from tombola.commands.arguments import write_whole
@@ -33,10 +34,11 @@ def experiment_page(
     """
     path = target or store.root / "reports" / f"{content['recipe']}-{digest[:12]}.html"
     source = Source(document=document, digest=digest, content=content, store=store)
+    engines = described(engines_of(answer for _, answer in source.trained()))
     details: dict[str, object] = {
         "Run again": content["command"] or "tombola.run(...) from Python",
         "Seeds": _seeds(source),
-        "Made with": {str(k): str(v) for k, v in content["provenance"].items()},
+        "Made with": {"engine": engines, **{str(k): str(v) for k, v in content["provenance"].items() if k != "engine"}},
         "Recipe": content["settings"],
     }
     ended = [f"replicate {e['replicate']}, level {e['level']}: {e['cause']}" for e in content["ended"]]

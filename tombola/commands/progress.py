@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from tombola.analysis.document import PLAYED
 from tombola.executors.base import Job
 from tombola.preview import Preview
-from tombola.requests import Answer, Fit, Trained
-from tombola.runner import Failure, Place
+from tombola.requests import Answer, Fit, Place, Trained
+from tombola.runner import Failure
 
 if TYPE_CHECKING:
     from rich.console import Console

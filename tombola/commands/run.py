@@ -27,6 +27,7 @@ from tombola.commands.arguments import (
 )
 from tombola.errors import UsageError
 from tombola.recipes import RECIPES, Recipe, find_recipe
+from tombola.training.engine import EngineName
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -56,6 +57,7 @@ class Run(Recipe):
     threads: Annotated[int, flag("torch threads in each.")] = 1
     checkpoint_seconds: Annotated[float, flag("between two checkpoints of a training.")] = 30.0
     device: Annotated[str, flag("cpu, cuda, cuda:1, mps, or auto.")] = "cpu"
+    engine: Annotated[EngineName, flag("auto: native where it knows the network, else torch.")] = "auto"
     dry_run: Annotated[bool, flag("only say how many fits and steps, how long, how much disk.", default="")] = False
     page: Annotated[
         str, flag("where the HTML page goes.", metavar="FILE", default="(default: in the store's reports)")
@@ -108,6 +110,7 @@ def main(arguments: Sequence[str]) -> int:
         asked.recipe,
         data_dir=asked.data_dir or None,
         device=asked.device,
+        engine=asked.engine,
         checkpoint_seconds=asked.checkpoint_seconds,
         quiet=asked.quiet or not sys.stderr.isatty(),
     )
@@ -146,6 +149,8 @@ def _watcher(experiment: Experiment, asked: Run) -> tuple[Watcher, Callable[[], 
     if asked.quiet:
         return Silent(), lambda: None
     console = Console(file=sys.stderr)
+    if experiment.engine == "auto" and experiment.not_native is not None:
+        _say(console, f"engine: torch (not native: {experiment.not_native})")
     expected = preview(experiment, None)
     if console.is_terminal:
         bars = Bars(console, expected)

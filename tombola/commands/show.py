@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from tombola.analysis.engines import described, engines_of
 from tombola.commands.arguments import (
     STORE,
     JsonFile,
@@ -84,7 +85,7 @@ def _facts(digest: str, content: Mapping[str, Any], store: Store) -> dict[str, A
         "steps": sum(answer.last - answer.first for answer in answers),
         "seconds": sum(answer.seconds for answer in answers),
         "diverged": sum(answer.diverged_at is not None for answer in answers),
-        "engines": dict(Counter(str(answer.provenance.get("engine")) for answer in answers)),
+        "engines": engines_of(answers),
         "made_with": content["provenance"],
         "failures": content["failures"],
         "ended": content["ended"],
@@ -98,8 +99,7 @@ def _print(found: Mapping[str, Any], content: Mapping[str, Any]) -> None:
     arms = ", ".join(f"{count} {arm}" for arm, count in found["fits"].items())
     print(f"fits        {arms or 'none yet'}; levels 0-{found['levels']}, {counted(found['replicates'], 'replicate')}")
     print(f"computing   {found['steps']:,} steps in {found['seconds']:,.0f} s; {found['diverged']} diverged")
-    engines = ", ".join(f"{name} ({count} fits)" for name, count in found["engines"].items())
-    print(f"engine      {engines}")
+    print(f"engine      {described(found['engines'])}")
     print(f"made with   {', '.join(f'{k} {v}' for k, v in found['made_with'].items() if k != 'engine')}")
     if found["command"]:
         print(f"command     {found['command']}")

@@ -13,10 +13,15 @@ __all__ = ["Busy", "Done", "Executor", "Failed", "Job", "Missing", "OnProgress",
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Job:
-    """A request to compute, under its digest."""
+    """A request to compute, under its digest.
+
+    Args:
+        engine: what the digest stands for; None: whichever the task takes.
+    """
 
     digest: str
     request: Request
+    engine: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -14,6 +14,8 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
+import torch
+
 from tombola.errors import UsageError
 from tombola.executors.base import Failed, Job, OnProgress, Outcome
 from tombola.executors.worker import work_for
@@ -35,6 +37,8 @@ class _Worker:
 class Pool:
     """Up to `workers` processes, each started when there is first a job for it.
 
+    Until `close`, torch has one thread in this process: the cores are the workers'.
+
     Args:
         workers: how many processes at most.
         threads: of torch, in each.
@@ -54,6 +58,8 @@ class Pool:
         self._settings = {"root": str(store.root), "device": device, "threads": threads}
         self._limit = workers
         self._workers: list[_Worker] = []
+        self._before = torch.get_num_threads()
+        torch.set_num_threads(1)
 
     def free(self) -> int:
         """How many workers are idle or not yet started."""
@@ -128,6 +134,7 @@ class Pool:
                 worker.process.join()
             worker.channel.close()
         self._workers.clear()
+        torch.set_num_threads(self._before)
 
 
 @contextlib.contextmanager

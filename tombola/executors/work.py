@@ -16,12 +16,16 @@ from tombola.masks import Mask
 from tombola.requests import At, Curve, Fit, Init, Moment, Prune, Pruned, Start, Trained
 from tombola.scopes import Scope
 from tombola.store import Damaged, Store
-from tombola.tasks import Task, resolve_device
+from tombola.tasks import Task
 from tombola.training.checkpoint import Checkpoint
+from tombola.training.device import resolve_device
 from tombola.training.loop import Stopped
 from tombola.training.state import State, load_state, state_of
 
 __all__ = ["compute", "provenance", "unmet"]
+
+
+_MAKERS = ("engine", "variant", "torch", "processor", "threads")  # what may change the last bit of a number
 
 
 class _NeedsState(Exception):
@@ -45,13 +49,15 @@ class _Events:
     def checkpoint(self, checkpoint: Checkpoint) -> None:
         self.store.save_checkpoint(self.digest, checkpoint, self.states)
 
+    def anew(self) -> None:
+        self.states = {}
+
 
 def provenance(device: str, threads: int | None = None) -> dict[str, str | int]:
-    """What computes here: engine, versions, hardware."""
+    """What computes here: versions, hardware. Which engine did is said by each training itself."""
     from tombola import __version__
 
     return {
-        "engine": "torch",
         "tombola": __version__,
         "torch": torch.__version__,
         "python": platform.python_version(),
@@ -160,7 +166,7 @@ def _fit(
     if saved is not None and all(store.has(digest) for digest in saved[1].values()):
         resume, events.states = saved
     start = _start(task, store, fit.start)
-    measured = task.fit(fit, start, events=events, resume=resume)
+    measured = task.fit(fit, start, events=events, resume=resume, engine=job.engine)
     at_most = fit.start.at_most if isinstance(fit.start, Init) else None
     mask = fit.mask or task.prunable(Scope(), at_most=at_most)
     answer = Trained(
@@ -177,7 +183,7 @@ def _fit(
         train_metric=measured.train_metric,
         metric=task.metric.name,
         seconds=measured.seconds,
-        provenance=provenance(device),
+        provenance={**provenance(device), **measured.provenance},
     )
     store.put(job.digest, fit, answer)
     store.drop_checkpoint(job.digest)
@@ -194,7 +200,7 @@ def _again(
     progress: Callable[[int], None],
     stopping: Callable[[], bool],
 ) -> Trained:
-    """Train a stored fit again from its start, only as far as the last wanted step, and add the wanted states.
+    """Train a stored fit again by the engine that made it, only as far as the last wanted step, and add the states.
 
     Kept states hold no optimizer, so the start is the nearest state from which the same steps follow. States that the
     store has on the way must come out bit-equal.
@@ -204,10 +210,11 @@ def _again(
     events = _Events(store, job, fit.mask, progress, stopping)
     events.checkpoint = lambda checkpoint: None  # type: ignore[method-assign] # it would stand for the whole fit
     again = replace(fit, last=last, keep=tuple(sorted(steps | known.keys())))
-    task.fit(again, _start(task, store, fit.start), events=events)
+    made_by = str(stored.provenance.get("engine", "torch"))
+    task.fit(again, _start(task, store, fit.start), events=events, engine=made_by)
     for step, digest in known.items():
         if events.states.get(step) != digest:
-            made = ", ".join(f"{k} {v}" for k, v in stored.provenance.items() if k in {"torch", "processor", "threads"})
+            made = ", ".join(f"{k} {stored.provenance[k]}" for k in _MAKERS if k in stored.provenance)
             raise TombolaError(
                 f"Training {job.digest[:12]} again does not give its stored state of step {step} bit for bit; it was "
                 f"made by {made}. Use that machine and version, or another --store."

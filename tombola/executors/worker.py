@@ -29,6 +29,11 @@ def _die_with_parent() -> None:
 
 def work_for(channel: Connection, settings: dict[str, Any]) -> None:
     """Take jobs from `channel` until it closes or SIGTERM comes; a training then writes its checkpoint first."""
+    _work(channel, settings)
+    os._exit(0)  # everything is written; to take torch apart would cost a second, and somebody waits
+
+
+def _work(channel: Connection, settings: dict[str, Any]) -> None:
     threading.Thread(target=_die_with_parent, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the parent decides
     stop = threading.Event()

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
-import torch
-from torch import Tensor, nn
-
 from tombola.requests import Point
-from tombola.training.state import State, load_state, state_of
+from tombola.training.engine import Engine
+from tombola.training.state import State
 
 __all__ = ["Checkpoint", "Tally", "restore", "take"]
 
@@ -39,46 +38,39 @@ class Checkpoint:
 
     Args:
         tensors: `model/NAME`, `optimizer/PARAMETER/NAME`, `best/NAME` and `finite/NAME`.
-        notes: JSON of the tally and of the optimizer's numbers.
+        notes: JSON of the tally, of the optimizer's numbers, and of the engine's provenance.
     """
 
     step: int
     tensors: State
     notes: str
 
+    def fits(self, engine: Engine) -> bool:
+        """Whether such an engine has made it; another one would go on by other roundings."""
+        made_by: Mapping[str, str] = json.loads(self.notes).get("engine", {"engine": "torch"})
+        return made_by == dict(engine.provenance)
 
-def take(
-    step: int, model: nn.Module, optimizer: torch.optim.Optimizer, tally: Tally, kept: dict[str, State]
-) -> Checkpoint:
+
+def take(step: int, engine: Engine, tally: Tally, kept: Mapping[str, State]) -> Checkpoint:
     """The checkpoint of a training; `kept` are further states by prefix (`best`, `finite`)."""
-    tensors = {f"model/{name}": value for name, value in state_of(model).items()}
-    numbers: dict[str, dict[str, float]] = {}
-    for index, slots in optimizer.state_dict()["state"].items():
-        for name, value in slots.items():
-            if isinstance(value, Tensor):
-                tensors[f"optimizer/{index}/{name}"] = value.detach().to("cpu", copy=True).contiguous()
-            elif value is not None:
-                numbers.setdefault(str(index), {})[name] = value
+    tensors = {f"model/{name}": value for name, value in engine.state().items()}
+    slots, numbers = engine.slots()
+    tensors |= {f"optimizer/{name}": value for name, value in slots.items()}
     for prefix, state in kept.items():
         tensors |= {f"{prefix}/{name}": value for name, value in state.items()}
-    notes = {"step": step, "tally": asdict(tally), "numbers": numbers}
+    notes = {"step": step, "tally": asdict(tally), "numbers": numbers, "engine": dict(engine.provenance)}
     return Checkpoint(step=step, tensors=tensors, notes=json.dumps(notes))
 
 
-def restore(
-    checkpoint: Checkpoint, model: nn.Module, optimizer: torch.optim.Optimizer
-) -> tuple[Tally, dict[str, State]]:
-    """Put a checkpoint back into model and optimizer; returns the tally and the further states by prefix."""
+def restore(checkpoint: Checkpoint, engine: Engine) -> tuple[Tally, dict[str, State]]:
+    """Put a checkpoint back into an engine that it fits; returns the tally and the further states by prefix."""
     groups: dict[str, State] = {}
     for name, value in checkpoint.tensors.items():
         prefix, _, rest = name.partition("/")
         groups.setdefault(prefix, {})[rest] = value
-    load_state(model, groups.pop("model"))
     notes = json.loads(checkpoint.notes)
-    slots: dict[int, dict[str, object]] = {int(i): dict(named) for i, named in notes["numbers"].items()}
-    for name, value in groups.pop("optimizer", {}).items():
-        index, _, slot = name.partition("/")
-        slots.setdefault(int(index), {})[slot] = value
-    optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
+    engine.restore(groups.pop("model"), groups.pop("optimizer", {}), notes["numbers"])
     points = [Point(**row) for row in notes["tally"].pop("points")]
-    return Tally(points=points, **notes["tally"]), groups
+    tally = Tally(points=points, **notes["tally"])
+    engine.clear(tally.loss, tally.correct)
+    return tally, groups

@@ -31,14 +31,21 @@ class Order:
 
     def batch(self, step: int) -> Tensor:
         """Indices of the examples of the optimizer step from `step` to `step + 1`; shape (batch,)."""
-        start, n = step * self._size, len(self._examples)
+        return self.span(step, step + 1)
+
+    def span(self, first: int, last: int) -> Tensor:
+        """The batches of the steps from `first` to `last`, one behind the other; shape ((last - first) * batch,).
+
+        It may be a view of what later calls return too, so it is not to be written to.
+        """
+        start, stop, n = first * self._size, last * self._size, len(self._examples)
         parts = []
-        while start < (step + 1) * self._size:
+        while start < stop:
             epoch, place = divmod(start, n)
-            part = self._epoch(epoch)[place : place + (step + 1) * self._size - start]
+            part = self._epoch(epoch)[place : place + stop - start]
             parts.append(part)
             start += len(part)
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
+        return parts[0] if len(parts) == 1 else torch.cat([self._examples[:0], *parts])
 
     def _epoch(self, epoch: int) -> Tensor:
         if epoch not in self._epochs:

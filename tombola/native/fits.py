@@ -1,0 +1,63 @@
+"""Whether the native trainer fits a training, and if not, which part of it is to blame."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from tombola.compiled import absent, compiled
+from tombola.native.data import source_of
+from tombola.native.kernels import Opened, formats_of, machine_of
+from tombola.native.structure import Unknown, links_of
+from tombola.training.sets import Examples, Sets
+from tombola.training.settings import Training
+
+__all__ = ["why_not"]
+
+_EXAMPLES = 16  # that are passed through both
+_TOLERANCE = 1e-3
+
+
+def why_not(model: nn.Module, sets: Sets, training: Training) -> str | None:
+    """Why the native trainer cannot train `model` on these sets, as a clause; None: it can.
+
+    It knows chains of Linear layers in float32 with ReLU, tanh or nothing between, and counter dropout, on the CPU. At
+    last, a few examples pass through module and kernels: where their outputs differ, the module is not what it seems.
+
+    >>> from tombola.models.fully_connected import mlp
+    >>> links_of(mlp((4, 3, 2)))[0].activation
+    'relu'
+    """
+    library = compiled()
+    if library is None:
+        return absent()
+    if sets.train.x.device.type != "cpu":
+        return f"the data are on {sets.train.x.device}, and it trains on the CPU"
+    try:
+        links = links_of(model)
+    except Unknown as unknown:
+        return str(unknown)
+    source = source_of(sets)
+    if source.features != links[0].columns:
+        return f"{links[0].weight!r} takes {links[0].columns} inputs and an example has {source.features}"
+    wanted = sets.classes or max(1, sets.train.y[0].numel())
+    if links[-1].rows != wanted:
+        return f"{links[-1].weight!r} has {links[-1].rows} outputs for targets of {wanted}"
+    if not sets.classes and not sets.train.y.is_floating_point():
+        return f"the targets are {sets.train.y.dtype}"
+    formats = formats_of(links, {}, machine_of(library), ink=None)
+    scale, shift = (sets.affine.scale[0], sets.affine.shift[0]) if source.packed else (1.0, 0.0)
+    opened = Opened(library, links, {}, order=source.order, formats=formats, options={"scale": scale, "shift": shift})
+    opened.layout.pack(model.state_dict(), opened.param)
+    few = Examples(x=sets.train.x[:_EXAMPLES], y=sets.train.y[:_EXAMPLES])
+    ours = opened.predict(source.view(few).structure)
+    mode = model.training
+    with torch.no_grad():
+        theirs = model.eval()(sets.inputs(few.x, torch.float32)).view(ours.shape)
+    model.train(mode)
+    difference = float((ours - theirs).abs().max())
+    if not difference <= _TOLERANCE * (1 + float(theirs.abs().max())):
+        return (
+            f"{type(model).__name__} computes something else than its layers say (outputs differ by {difference:.1e})"
+        )
+    return None
