@@ -360,7 +360,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return good(*LONGER, "--workers", "1", "--store", tmp_path_factory.mktemp("whole") / "store").json
 
 
-LONGER = (*RUN, "--replicates", "2", "--steps", "400", "--eval-every", "50", "--quiet", "--json", "-")
+LONGER = (*RUN, "--replicates", "2", "--steps", "1000", "--eval-every", "100", "--quiet", "--json", "-")
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

@@ -378,6 +378,6 @@ int main(void)
                     int formats[4] = {first, runs % 2 ? BLOCKS : CSR, runs % 4 < 2 ? BLOCKS : CSR, CSR};
                     run(&c, formats);
                 }
-    printf("%d networks of %d cases\n", runs, case_number);
+    printf("trainer: %d networks, ok\n", runs);
     return 0;
 }
