@@ -40,11 +40,18 @@ tests: $(STAMP)  ## pytest with warnings as errors, doctests and examples
 mutants: $(STAMP)  ## put known mistakes back, one at a time, and see the tests fail
 	$(BIN)/python tests/mutants.py
 
-bench: $(STAMP)  ## the quick benchmarks, with their targets
+bench: $(STAMP)  ## the benchmarks that end in minutes, with their targets
 	$(BIN)/python benchmarks/step.py
+	$(BIN)/python benchmarks/native.py
+	$(BIN)/python benchmarks/agreement.py
+	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/select.py
+	$(BIN)/python benchmarks/workers.py
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/kill_resume.py --runs 3
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	$(BIN)/python benchmarks/inference.py
+	$(BIN)/python benchmarks/peers.py
 
 clean:  ## remove the virtual environment and caches (never a store)
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache
