@@ -6,6 +6,7 @@ group says so. With TOMBOLA_REQUIRE=all (or a comma-separated list of groups) a 
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -33,11 +34,17 @@ def _native() -> str:
     return ""
 
 
+def _integrations() -> str:
+    missing = [name for name in ("lightning", "transformers", "accelerate") if importlib.util.find_spec(name) is None]
+    return f"{', '.join(missing)} not installed; pip install -e '.[integrations]'" if missing else ""
+
+
 NEEDS: dict[str, Callable[[], str]] = {
     "with_data": _data,
     "with_browser": lambda: "" if shutil.which("chromium") else "chromium is not on PATH",
     "with_compiler": lambda: "" if shutil.which("cc") or shutil.which("gcc") else "neither cc nor gcc is on PATH",
     "with_native": _native,
+    "with_integrations": _integrations,
 }
 """group -> what is missing; empty: nothing."""
 

@@ -52,8 +52,8 @@ MUTANTS = (
     Mutant(
         name="the gradient mask compares weights without abs: negative weights freeze",
         file="training/enforce.py",
-        good="    places.clear(gradient)\n",
-        bad="    gradient.masked_fill_(weight < 1e-8, 0.0)\n",
+        good="        places.clear(gradient)\n",
+        bad="        gradient.masked_fill_(weight < 1e-8, 0.0)\n",
         tests="tests/test_enforce.py",
     ),
     Mutant(
@@ -68,18 +68,20 @@ MUTANTS = (
         file="training/enforce.py",
         good="""        for weight in masked:
             hooks.callback(_first_hook(weight, on_gradient).remove)
-        hooks.callback(optimizer.register_step_pre_hook(before_step).remove)
+        before = register_optimizer_step_pre_hook if optimizer is None else optimizer.register_step_pre_hook
+        after = register_optimizer_step_post_hook if optimizer is None else optimizer.register_step_post_hook
+        hooks.callback(before(before_step).remove)
         if remask:
-            hooks.callback(optimizer.register_step_post_hook(after_step).remove)
+            hooks.callback(after(after_step).remove)
 """,
         bad="",
         tests="tests/test_enforce.py",
     ),
     Mutant(
         name="gradients are masked but momentum is not: pruned weights revive",
-        file="training/enforce.py",
-        good="                    places.clear(value)\n",
-        bad="                    pass\n",
+        file="training/slots.py",
+        good="                places.clear(value)\n",
+        bad="                pass\n",
         tests="tests/test_enforce.py",
     ),
     Mutant(
@@ -108,7 +110,7 @@ MUTANTS = (
     Mutant(
         name="weights are not masked after a step",
         file="training/enforce.py",
-        good="            hooks.callback(optimizer.register_step_post_hook(after_step).remove)\n",
+        good="            hooks.callback(after(after_step).remove)\n",
         bad="            pass\n",
         tests="tests/test_enforce_edges.py",
     ),
@@ -121,8 +123,8 @@ MUTANTS = (
     ),
     Mutant(
         name="gradients are masked by a product: 0 x inf is NaN",
-        file="training/enforce.py",
-        good="values.view(_INTEGER[width]).bitwise_and_(self._images[at])",
+        file="training/places.py",
+        good="values.view(image.dtype).bitwise_and_(image)",
         bad="values.mul_(self._kept.to(values.device))",
         tests="tests/test_enforce_edges.py",
     ),
@@ -188,6 +190,142 @@ MUTANTS = (
         good="if p.step > 0 and p.validation_loss is not None",
         bad="if p.validation_loss is not None",
         tests="tests/test_training.py",
+    ),
+    Mutant(
+        name="in a user's loop: gradients are not masked at all",
+        file="training/enforce.py",
+        good="    gradient = weight.grad\n    if gradient is None:\n",
+        bad="    gradient = weight.grad\n    if gradient is not None:\n        return\n    if gradient is None:\n",
+        tests="tests/test_find_matrix.py::test_a_ticket_is_trained_as_the_reference[mlp-adamw+clipping]",
+    ),
+    Mutant(
+        name="in a user's loop: a pruned weight's overflow skips the step, for gradients are multiplied",
+        file="training/places.py",
+        good="values.view(image.dtype).bitwise_and_(image)",
+        bad="values.mul_(self._kept.to(values.device))",
+        tests="tests/test_find_matrix.py::test_a_ticket_is_trained_as_the_reference[mlp-gradscaler] "
+        "tests/test_find_matrix.py::test_a_ticket_is_trained_as_the_reference[cnn+bn-gradscaler] "
+        "tests/test_find_matrix.py::test_a_ticket_is_trained_as_the_reference[transformer-gradscaler] "
+        "tests/test_find_matrix.py::test_a_ticket_is_trained_as_the_reference[residual-gradscaler]",
+    ),
+    Mutant(
+        name="in a user's loop: gradients are masked before the step only, not as they arrive",
+        file="training/enforce.py",
+        good="            hooks.callback(_first_hook(weight, on_gradient).remove)\n",
+        bad="            pass\n",
+        tests="tests/test_find_matrix.py::test_a_ticket_is_trained_as_the_reference[mlp-accumulation]",
+    ),
+    Mutant(
+        name="in a user's loop: LBFGS sees pruned gradients within its step",
+        file="training/enforce.py",
+        good="            hooks.callback(_first_hook(weight, on_gradient).remove)\n",
+        bad="            pass\n",
+        tests="tests/test_find_matrix.py::test_a_ticket_is_trained_as_the_reference[mlp-lbfgs]",
+    ),
+    Mutant(
+        name="in a user's loop: weights are not masked after a step that writes them all (Muon)",
+        file="training/enforce.py",
+        good="            hooks.callback(after(after_step).remove)\n",
+        bad="            pass\n",
+        tests="tests/test_find_matrix.py::test_a_ticket_is_trained_as_the_reference_in_unusual_loops[mlp-muon]",
+    ),
+    Mutant(
+        name="in a user's loop: state that an optimizer loads is not masked",
+        file="training/enforce.py",
+        good="                hooks.callback(stepping.register_load_state_dict_post_hook(clear_state).remove)\n",
+        bad="                pass\n",
+        tests="tests/test_enforce.py",
+    ),
+    Mutant(
+        name="a step is counted for every optimizer",
+        file="training/steps.py",
+        good="            if not touched.isdisjoint(held) or not touched:\n",
+        bad="            if held:\n",
+        tests="tests/test_steps.py",
+    ),
+    Mutant(
+        name="a step is counted for every hook: wrapped optimizers count twice",
+        file="training/steps.py",
+        good="        pending = False\n        after(",
+        bad="        pending = True\n        after(",
+        tests="tests/test_steps.py",
+    ),
+    Mutant(
+        name="a fused optimizer's step that the GradScaler skips is counted",
+        file="training/steps.py",
+        good='    found = getattr(optimizer, "found_inf", None)\n',
+        bad="    found = None\n",
+        tests="tests/test_steps.py",
+    ),
+    Mutant(
+        name="the snapshot is taken after the first of two optimizers",
+        file="levels.py",
+        good="        if steps.done == course.keep > 0:\n",
+        bad="        if steps.done == course.keep > 0 and not kept:\n",
+        tests="tests/test_rewinding.py",
+    ),
+    Mutant(
+        name="momentum of the steps before k lives on after rewinding",
+        file="levels.py",
+        good="            fresh.restore(optimizer, parameters)\n",
+        bad="",
+        tests="tests/test_rewinding.py",
+    ),
+    Mutant(
+        name="the first k steps of a rewound loop train",
+        file="levels.py",
+        good="            load_state(model, start)\n",
+        bad="            pass\n",
+        tests="tests/test_rewinding.py",
+    ),
+    Mutant(
+        name="a tied tensor is rewound under one name only",
+        file="rewinding.py",
+        good="        if name != firsts[parameter] and name in found:\n",
+        bad="        if False:\n",
+        tests="tests/test_rewinding.py tests/test_find_matrix.py",
+    ),
+    Mutant(
+        name="levels of one search see different random numbers",
+        file="levels.py",
+        good="        with guard, seeded(course.seed),",
+        bad="        with guard,",
+        tests="tests/test_finding.py",
+    ),
+    Mutant(
+        name="a control is the ticket itself",
+        file="procedure.py",
+        good="                course = replace(course, start=fresh, hold=0)\n",
+        bad="                pass\n",
+        tests="tests/test_finding.py",
+    ),
+    Mutant(
+        name="a finished level is used for another pair of train and evaluate",
+        file="shelf.py",
+        good='        said = {"key": self.key, "start"',
+        bad='        said = {"key": "", "start"',
+        tests="tests/test_finding.py",
+    ),
+    Mutant(
+        name="a damaged level is used",
+        file="shelf.py",
+        good="        if hashlib.sha256(data).hexdigest() != sha256:\n",
+        bad="        if False:\n",
+        tests="tests/test_finding.py",
+    ),
+    Mutant(
+        name="an optimizer that lives across levels is not noticed",
+        file="levels.py",
+        good="        if optimizer in stage.met or _used(optimizer, parameters):\n",
+        bad="        if False:\n",
+        tests="tests/test_finding.py",
+    ),
+    Mutant(
+        name="a search ends at a level that failed after a leap",
+        file="ladder.py",
+        good="if high == low + 1 and (high > levels or failed[high] == low):",
+        bad="if high == low + 1:",
+        tests="tests/test_finding.py",
     ),
     Mutant(
         name="a loss that is not finite is not noticed",

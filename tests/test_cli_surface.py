@@ -12,6 +12,7 @@ from cli_helpers import good
 
 from tombola.cli import COMMANDS
 from tombola.commands.mistakes import flags_of
+from tombola.commands.ticket import ACTIONS
 
 FLAGS: dict[str, str] = {
     "recipes": "--json",
@@ -28,19 +29,25 @@ FLAGS: dict[str, str] = {
     "verdict": "--fallback --bca --json --store",
     "compare": "--arm --out --json --store",
     "export": "--csv --json --store",
+    "ticket save": "--level --replicate --trained --seed --json --store",
+    "ticket inspect": "--at-most --json",
+    "ticket diff": "--at-most --json",
     "gc": "--drop --dry-run --json --store",
 }
 
 
 def test_commands() -> None:
-    assert list(COMMANDS) == list(FLAGS)
+    assert list(COMMANDS) == list(dict.fromkeys(name.split()[0] for name in FLAGS))
+    assert [f"ticket {name}" for name in ACTIONS] == [name for name in FLAGS if name.startswith("ticket")]
 
 
 @pytest.mark.parametrize("command", FLAGS)
 def test_flags_and_help(command: str) -> None:
-    kind = getattr(importlib.import_module(COMMANDS[command][0]), command.capitalize())
+    name, _, action = command.partition(" ")
+    module = ACTIONS[action][0] if action else COMMANDS[name][0]
+    kind = getattr(importlib.import_module(module), (action or name).capitalize())
     assert flags_of(kind) == FLAGS[command].split()
-    shown = good(command, "--help").out
+    shown = good(*command.split(), "--help").out
     assert shown.startswith(f"usage: tombola {command}")
     for flag in FLAGS[command].split():
         assert re.search(rf"^\W*{re.escape(flag)}\s", shown, re.MULTILINE), flag
@@ -52,7 +59,7 @@ def test_help_of_a_recipe_shows_its_own_defaults() -> None:
     assert "RECIPE" in good("run", "--help").out
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["help"]], ids=" ".join)
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["help"], ["ticket", "--help"]], ids=" ".join)
 def test_first_help_needs_nothing_heavy(arguments: list[str]) -> None:
     code = f"import sys, tombola.cli; tombola.cli.main({arguments}); print(*sys.modules, file=sys.stderr)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -61,5 +68,13 @@ def test_first_help_needs_nothing_heavy(arguments: list[str]) -> None:
 
 def test_reading_results_needs_no_torch() -> None:
     code = "import sys, tombola.cli; tombola.cli.main(['recipes']); print('torch' in sys.modules, file=sys.stderr)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stderr.split() == ["False"]
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_help_of_tickets_needs_no_torch(action: str) -> None:
+    code = f"import sys, tombola.cli; tombola.cli.main(['ticket', '{action}', '--help'])"
+    code = f"import sys\ntry:\n    {code}\nexcept SystemExit:\n    print('torch' in sys.modules, file=sys.stderr)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stderr.split() == ["False"]

@@ -216,18 +216,38 @@ def test_a_generator_that_is_dropped_inside_leaves_no_hook() -> None:
     assert hooks_of(model, optimizer) == before
 
 
-def test_sparse_gradients_are_refused_and_leave_no_hook() -> None:
-    model = nn.Embedding(5, 3, sparse=True)
+@pytest.mark.parametrize("kind", ["sgd", "sparse adam"])
+def test_sparse_gradients_are_masked(kind: str) -> None:
+    """As an embedding with sparse=True has them; the same rows may come twice."""
+    model, twin = nn.Embedding(5, 3, sparse=True), nn.Embedding(5, 3)
+    twin.load_state_dict(model.state_dict())
     mask = Mask({"weight": torch.arange(15).view(5, 3) % 2 == 0})
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    before = hooks_of(model, optimizer)
-    with pytest.raises(UsageError, match="sparse=False"), enforce(model, optimizer, mask):
-        model(torch.tensor([1, 2])).sum().backward()
-    assert hooks_of(model, optimizer) == before
-    assert model.weight.grad is not None  # the sparse one is still there: refused on entry too
-    with pytest.raises(UsageError, match="sparse=False"), enforce(model, optimizer, mask):
-        pytest.fail("entered with a sparse gradient")
-    assert hooks_of(model, optimizer) == before
+    rows = torch.tensor([1, 2, 2, 4])
+    before = model.weight.detach().clone()
+    made = torch.optim.SGD if kind == "sgd" else torch.optim.SparseAdam
+    optimizer = made(model.parameters(), lr=0.1)
+    with enforce(model, optimizer, mask):
+        for _ in range(2):
+            optimizer.zero_grad()
+            (model(rows) + 1).square().sum().backward()
+            assert model.weight.grad is not None and model.weight.grad.is_sparse
+            found = model.weight.grad.to_dense()
+            assert (
+                float(found[~mask["weight"]].abs().max()) == 0
+                and float(found[rows][mask["weight"][rows]].abs().min()) > 0
+            )
+            optimizer.step()
+            assert float(model.weight.detach()[~mask["weight"]].abs().max()) == 0
+    moved = model.weight.detach() != before
+    assert bool(moved[rows][mask["weight"][rows]].all()) and torch.equal(moved[[0, 3]], ~mask["weight"][[0, 3]])
+    if kind == "sgd":
+        with enforce(twin, None, mask):
+            stepper = torch.optim.SGD(twin.parameters(), lr=0.1)
+            for _ in range(2):
+                stepper.zero_grad()
+                (twin(rows) + 1).square().sum().backward()
+                stepper.step()
+        torch.testing.assert_close(model.weight, twin.weight)  # equal rows are summed in another order
 
 
 def test_masks_that_do_not_fit_are_refused() -> None:

@@ -28,15 +28,19 @@ PUBLIC = [
     "Recipe",
     "Results",
     "Scope",
+    "Ticket",
     "TombolaError",
     "__version__",
     "apply_mask",
     "enforce",
+    "find_ticket",
     "from_arrays",
     "from_npz",
     "from_torch",
     "prune",
+    "rewind",
     "run",
+    "shrink",
 ]
 
 REGISTRIES: list[tuple[Any, list[str]]] = [

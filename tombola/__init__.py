@@ -13,10 +13,14 @@ if TYPE_CHECKING:
     from tombola.data import Dataset, from_arrays, from_npz, from_torch
     from tombola.errors import TombolaError
     from tombola.experiment import Results, run
+    from tombola.finding import find_ticket
     from tombola.masks import Mask
     from tombola.pruning import prune
     from tombola.recipes import Recipe
+    from tombola.rewinding import rewind
     from tombola.scopes import Scope
+    from tombola.shrinking import shrink
+    from tombola.tickets import Ticket
     from tombola.training.enforce import apply_mask, enforce
 
 __version__ = "0.1.0"
@@ -27,15 +31,19 @@ __all__ = [
     "Recipe",
     "Results",
     "Scope",
+    "Ticket",
     "TombolaError",
     "__version__",
     "apply_mask",
     "enforce",
+    "find_ticket",
     "from_arrays",
     "from_npz",
     "from_torch",
     "prune",
+    "rewind",
     "run",
+    "shrink",
 ]
 
 _HOMES = {
@@ -44,14 +52,18 @@ _HOMES = {
     "Recipe": "tombola.recipes",
     "Results": "tombola.experiment",
     "Scope": "tombola.scopes",
+    "Ticket": "tombola.tickets",
     "TombolaError": "tombola.errors",
     "apply_mask": "tombola.training.enforce",
     "enforce": "tombola.training.enforce",
+    "find_ticket": "tombola.finding",
     "from_arrays": "tombola.data",
     "from_npz": "tombola.data",
     "from_torch": "tombola.data",
     "prune": "tombola.pruning",
+    "rewind": "tombola.rewinding",
     "run": "tombola.experiment",
+    "shrink": "tombola.shrinking",
 }
 
 __getattr__ = lazily(__name__, _HOMES)

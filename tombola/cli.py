@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "verdict": ("tombola.commands.verdict", "judge an experiment: is it a winning ticket, and how sure is that"),
     "compare": ("tombola.commands.compare", "lay several experiments over each other"),
     "export": ("tombola.commands.export", "write an experiment's numbers as CSV or JSON"),
+    "ticket": ("tombola.commands.ticket", "save, inspect and compare ticket files"),
     "gc": ("tombola.commands.gc", "remove what no experiment in the store names"),
 }
 """name -> (module with `main(arguments) -> exit code`, one line about it)."""

@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 import difflib
+import functools
+import warnings
 from collections.abc import Iterable
 
-__all__ = ["DataError", "FitFailed", "StoreError", "TombolaError", "UsageError", "suggest"]
+__all__ = [
+    "DataError",
+    "FitFailed",
+    "Hint",
+    "StoreError",
+    "TicketError",
+    "TombolaError",
+    "UsageError",
+    "hint",
+    "suggest",
+]
 
 _SHOWN = 20  # names in a message
 
@@ -20,8 +32,16 @@ class UsageError(TombolaError, ValueError):
     """An argument, a name, a recipe or a model that cannot be used as it was given."""
 
 
+class Emptied(UsageError):
+    """So few weights would be left that a tensor has none."""
+
+
 class DataError(UsageError):
     """A data file or array that is missing, damaged or does not mean what it should."""
+
+
+class TicketError(UsageError):
+    """A ticket, or the file of one, that is damaged, is of another model, or cannot be kept as it is."""
 
 
 class StoreError(TombolaError):
@@ -34,6 +54,16 @@ class FitFailed(TombolaError):
     """A request that a search was waiting for failed or diverged; thrown into the search, which may catch it."""
 
     exit_code = 1
+
+
+class Hint(UserWarning):
+    """Advice that changes no result, given once; `warnings.simplefilter("ignore", Hint)` silences it."""
+
+
+@functools.cache
+def hint(message: str) -> None:
+    """Give a piece of advice, once in a process."""
+    warnings.warn(message, Hint, stacklevel=2)
 
 
 def suggest(name: str, known: Iterable[str]) -> str:

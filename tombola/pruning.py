@@ -9,7 +9,7 @@ from torch import nn
 
 from tombola.allocation import ALLOCATIONS, Allocation, globally
 from tombola.criteria import CRITERIA, Criterion, Probe, Scores, magnitude
-from tombola.errors import UsageError, suggest
+from tombola.errors import Emptied, UsageError, suggest
 from tombola.masks import Mask
 from tombola.streams import stream
 from tombola.tensors import smallest
@@ -46,7 +46,7 @@ class Pruner:
         for name in mask:
             budget = counts[name]
             if budget < 1:
-                raise UsageError(
+                raise Emptied(
                     f"Keeping {keep:,} of {mask.total:,} weights would empty {name!r} ({left[name]:,} left before); "
                     f"keep more, or use the layerwise allocation."
                 )

@@ -15,7 +15,7 @@ from typing import Any
 
 from tombola.errors import StoreError
 
-__all__ = ["checked_json", "locked", "read_json", "refusal", "shared", "write", "write_json"]
+__all__ = ["checked_json", "locked", "read_json", "refusal", "replace", "shared", "write", "write_json"]
 
 _REASONS = {
     errno.ENOSPC: "the disk is full; make room (`tombola gc` may help) and run the same command again",
@@ -32,23 +32,35 @@ def refusal(action: str, path: Path, error: OSError) -> StoreError:
     return StoreError(f"The store cannot {action} {path}: {reason}.")
 
 
-def write(path: Path, data: bytes) -> None:
+def replace(path: Path, data: bytes) -> None:
     """Write to a temporary name (process number and random bits), flush to disk, rename: all of it or nothing.
 
     Raises:
-        StoreError: full disk, read-only directory, ...
+        OSError: full disk, read-only directory, ...
     """
     part = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         with part.open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
-    except OSError as error:
+    except BaseException:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
+        raise
+
+
+def write(path: Path, data: bytes) -> None:
+    """`replace` for a file of the store, whose folder is made where it is not there.
+
+    Raises:
+        StoreError: full disk, read-only directory, ...
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace(path, data)
+    except OSError as error:
         raise refusal("write", path, error) from error
 
 

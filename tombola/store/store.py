@@ -108,6 +108,14 @@ class Store:
             pass  # reported where it was found; the answer is made again
         return None
 
+    def asked(self, request: str) -> dict[str, Any]:
+        """The canonical form (`specs.canonical`) of the request that an answer is to; empty where there is none."""
+        try:
+            return dict((read_json(self.answer_path(request)) or {}).get("request", {}))
+        except ValueError as error:
+            self._set_aside(self.answer_path(request), str(error))
+        return {}
+
     def put(self, request: str, asked: Request, answer: Answer) -> None:
         """Write an answer, with the request it belongs to for people to read."""
         content: dict[str, Any] = {"request": canonical(asked)}

@@ -5,44 +5,19 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
-from tombola.errors import UsageError
+from tombola.errors import hint
 from tombola.masks import Mask
+from tombola.training.places import Places, masked_parameters
+from tombola.training.slots import Held, clear_slots
 
 __all__ = ["apply_mask", "enforce"]
-
-_INTEGER = {2: torch.int16, 4: torch.int32, 8: torch.int64}
-
-
-class _Places:
-    """Integer images of a mask (-1 kept, 0 pruned), one for each device and width, made when first needed."""
-
-    def __init__(self, kept: Tensor) -> None:
-        self._kept = kept
-        self._images: dict[tuple[torch.device, int], Tensor] = {}
-
-    def clear(self, values: Tensor) -> None:
-        """Set the pruned places of `values` to exactly 0, in place.
-
-        A bitwise AND, as fast as a float multiply, and right for inf and NaN (0 x inf is NaN).
-        """
-        width = values.element_size()
-        at = (values.device, width)
-        if at not in self._images:
-            self._images[at] = self._kept.to(values.device).to(_INTEGER[width]).neg_()
-        values.view(_INTEGER[width]).bitwise_and_(self._images[at])
-
-
-def _masked(model: nn.Module, mask: Mask) -> dict[nn.Parameter, _Places]:
-    named = dict(model.named_parameters())
-    mask.require(named)
-    for name in mask:
-        if not named[name].is_floating_point():
-            raise UsageError(f"{name!r} has dtype {named[name].dtype}; only real floating-point weights can be masked.")
-    return {named[name]: _Places(kept) for name, kept in mask.sparse().items()}
 
 
 @torch.no_grad()
@@ -51,35 +26,42 @@ def apply_mask(model: nn.Module, mask: Mask) -> None:
 
     Raises:
         UsageError: the mask names a tensor that the model does not have, or has in another shape.
+
+    >>> layer = nn.Linear(2, 1)
+    >>> apply_mask(layer, Mask({"weight": torch.tensor([[True, False]])}))
+    >>> layer.weight[0, 1].item()
+    0.0
     """
-    for weight, places in _masked(model, mask).items():
+    for weight, places in masked_parameters(model, mask).items():
         places.clear(weight)
 
 
 @contextmanager
-def enforce(model: nn.Module, optimizer: torch.optim.Optimizer, mask: Mask, *, remask: bool = True) -> Iterator[None]:
+def enforce(model: nn.Module, optimizer: Optimizer | None, mask: Mask, *, remask: bool = True) -> Iterator[None]:
     """Inside this context a pruned weight does not exist: w = m * w, g = m * g, optimizer state = m * state, always.
 
     Weights and existing optimizer state are masked once on entry, gradients as they are accumulated (so that a norm
     never sees a pruned one) and, where they came or were changed by another way, before the step; weights again after
-    each step. It adds no wrapper, no parametrization and no buffer: `state_dict()` stays the user's own, and hooks are
-    gone afterwards whatever happened. The training loop needs no change.
+    each step, and on leaving. It adds no wrapper, no parametrization and no buffer: `state_dict()` stays the user's
+    own, and hooks are gone afterwards whatever happened. The training loop needs no change. What code other than an
+    optimizer writes into pruned weights is cleared by the next step. A norm that is clipped from gradients of
+    `torch.autograd.grad` has seen the pruned ones: such gradients are masked only before the step.
 
     Args:
         model: holds the masked tensors under the names of the mask.
-        optimizer: any that steps on the model's parameters. On a CPU prefer `fused=True`: default Adam is slow on the
-            exact zeros of masked gradients.
+        optimizer: the one that steps on the model's parameters; None: every optimizer that does, also those that the
+            loop makes later. On a CPU prefer `fused=True`: default Adam is slow on the exact zeros of masked gradients.
         mask: which weights exist.
         remask: mask weights after each step too. False where nothing but SGD, Adam or AdamW writes them: from a zero
             weight, gradient and state they make exactly 0, and the pass over all weights is saved.
 
     Raises:
-        UsageError: the mask does not fit the model, or a masked weight has sparse gradients.
+        UsageError: the mask does not fit the model, or a parameter cannot carry one.
 
     >>> model = nn.Linear(4, 2)
     >>> mask = Mask({"weight": torch.tensor([[True, False, True, False]] * 2)})
-    >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-    >>> with enforce(model, optimizer, mask):
+    >>> with enforce(model, None, mask):
+    ...     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     ...     for _ in range(3):
     ...         optimizer.zero_grad()
     ...         model(torch.ones(1, 4)).sum().backward()
@@ -87,57 +69,87 @@ def enforce(model: nn.Module, optimizer: torch.optim.Optimizer, mask: Mask, *, r
     >>> model.weight[:, 1].tolist()
     [0.0, 0.0]
     """
-    masked = _masked(model, mask)
+    masked = masked_parameters(model, mask)
     arrived: dict[nn.Parameter, tuple[Tensor, int]] = {}  # gradients as the hook left them, with their versions
+    known: WeakKeyDictionary[Optimizer, tuple[int, Held]] = WeakKeyDictionary()
 
     def on_gradient(weight: Tensor) -> None:
         _clear_gradient(weight, masked[weight])  # type: ignore[index]
         if weight.grad is not None:
             arrived[weight] = weight.grad, weight.grad._version  # type: ignore[index]
 
-    @torch.no_grad()
-    def before_step(*_: object) -> None:
-        for weight, places in masked.items():
-            gradient, version = arrived.get(weight, (None, 0))
+    def held_by(stepping: Optimizer) -> Held:
+        """The masked weights of an optimizer; when it is first seen, or has grown, its state is masked too."""
+        count, held = known.get(stepping, (-1, []))
+        now = sum(len(group["params"]) for group in stepping.param_groups)
+        if count != now:
+            first = not held
+            held = [(w, masked[w]) for group in stepping.param_groups for w in group["params"] if w in masked]
+            known[stepping] = now, held
+            if held and first:
+                hooks.callback(stepping.register_load_state_dict_post_hook(clear_state).remove)
+                _advise(stepping)
+            clear_state(stepping)
+        return held
+
+    def clear_state(stepping: Optimizer) -> None:
+        clear_slots(stepping, held_by(stepping))
+
+    def clear_gradients(held: Held) -> None:
+        for weight, places in held:
+            gradient, version = arrived.pop(weight, (None, 0))
             # autograd.grad and hand-written gradients fire no hook; noise may have been added since
             if gradient is None or gradient is not weight.grad or gradient._version != version:
                 _clear_gradient(weight, places)
-        arrived.clear()
 
     @torch.no_grad()
-    def after_step(*_: object) -> None:
-        for weight, places in masked.items():
+    def before_step(stepping: Optimizer, *_: object) -> None:
+        clear_gradients(held_by(stepping))
+
+    @torch.no_grad()
+    def after_step(stepping: Optimizer, *_: object) -> None:
+        for weight, places in held_by(stepping):
             places.clear(weight)
 
-    def clear_state(*_: object) -> None:
+    @torch.no_grad()
+    def clear_weights() -> None:
         for weight, places in masked.items():
-            for value in optimizer.state.get(weight, {}).values():
-                if isinstance(value, Tensor) and value.shape == weight.shape and value.is_floating_point():
-                    places.clear(value)
+            places.clear(weight)
 
     with ExitStack() as hooks:
         for weight in masked:
             hooks.callback(_first_hook(weight, on_gradient).remove)
-        hooks.callback(optimizer.register_step_pre_hook(before_step).remove)
+        before = register_optimizer_step_pre_hook if optimizer is None else optimizer.register_step_pre_hook
+        after = register_optimizer_step_post_hook if optimizer is None else optimizer.register_step_post_hook
+        hooks.callback(before(before_step).remove)
         if remask:
-            hooks.callback(optimizer.register_step_post_hook(after_step).remove)
-        hooks.callback(optimizer.register_load_state_dict_post_hook(clear_state).remove)
-        before_step()
-        after_step()
-        clear_state()
+            hooks.callback(after(after_step).remove)
+        with torch.no_grad():
+            clear_gradients(list(masked.items()))
+        clear_weights()
+        if optimizer is not None:
+            held_by(optimizer)
         try:
             yield
         finally:
-            after_step()
+            clear_weights()
 
 
-def _clear_gradient(weight: Tensor, places: _Places) -> None:
+def _clear_gradient(weight: Tensor, places: Places) -> None:
     gradient = weight.grad
     if gradient is None:
         return
-    if gradient.layout is not torch.strided:
-        raise UsageError("A masked weight has a sparse gradient; build its layer with sparse=False.")
-    places.clear(gradient)
+    if gradient.layout is torch.strided:
+        places.clear(gradient)
+    else:
+        places.clear_sparse(gradient)
+
+
+def _advise(optimizer: Optimizer) -> None:
+    for group in optimizer.param_groups:
+        on_cpu = any(parameter.device.type == "cpu" for parameter in group["params"])
+        if isinstance(optimizer, torch.optim.Adam) and on_cpu and not group.get("fused"):
+            hint("Adam is slow on the exact zeros of a masked network unless it is made with fused=True.")
 
 
 def _first_hook(weight: nn.Parameter, hook: object) -> torch.utils.hooks.RemovableHandle:
