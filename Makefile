@@ -44,6 +44,7 @@ bench: $(STAMP)  ## the benchmarks that end in minutes, with their targets
 	$(BIN)/python benchmarks/step.py
 	$(BIN)/python benchmarks/native.py
 	$(BIN)/python benchmarks/agreement.py
+	$(BIN)/python benchmarks/enforce.py
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/select.py
 	$(BIN)/python benchmarks/workers.py

@@ -187,6 +187,11 @@ def test_models_that_cannot_carry_a_mask_are_refused(build: object, message: str
         apply_mask(model, mask)
 
 
+def test_a_lazy_module_has_no_dense_mask_yet() -> None:
+    with pytest.raises(UsageError, match=r"'0\.weight' is lazy.*run one batch"):
+        Mask.dense(nn.Sequential(nn.LazyLinear(3)))
+
+
 def test_slices_of_one_storage_are_not_the_same_numbers() -> None:
     """As an LSTM's flattened weights are on a GPU."""
     whole = torch.randn(2, 6, 6)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
 
 import pytest
@@ -14,6 +15,15 @@ from tombola import shrink
 SPARSITIES = (0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995)
 WIDTHS = (16, 16, 24, 32, 48, 64, 64)  # so wide that a unit still has a weight
 TURNS = 15
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    """Two threads on networks of this size wait for each other most of the time."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def batch(size: int, seed: int, dtype: torch.dtype) -> Tensor:

@@ -212,3 +212,23 @@ def test_a_size_that_the_model_remembers_gives_it_back_whole() -> None:
     assert (small.after, small.kept, small.gone) == (small.before, {}, {})
     assert set(small.whole) == {"first.weight", "last.weight"}
     assert not bool(small.model.get_parameter("last.weight")[:, 0].any())  # masked all the same
+
+
+def test_writing_in_place_into_what_others_read() -> None:
+    def view_first(x: Tensor) -> Tensor:
+        part = x[:, :, 1:]
+        part.mul_(0)  # x changes too
+        return x
+
+    def read_later(x: Tensor) -> Tensor:
+        y = x * 1
+        same = y.view(y.shape)
+        y.add_(1)
+        return same + y
+
+    for between in (read_later, lambda x: F.dropout(x, 0.5, False).relu_() + x, view_first):
+        net, mask = one_constant(between, nn.Conv2d(4, 3, 1))
+        with torch.no_grad():
+            for parameter in net.parameters():
+                parameter.sub_(0.5)  # both signs
+        assert (0 in units(shrunk(net, mask))) == (between is view_first)

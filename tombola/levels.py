@@ -71,7 +71,7 @@ class Ran:
     seconds: float
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, weakref_slot=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Stage:
     """A user's module and loop, to be run again and again; what is no tensor in the module is put back before each run.
 

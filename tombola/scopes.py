@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from tombola.errors import UsageError, suggest
 
@@ -63,6 +64,8 @@ def prunable(model: nn.Module, scope: Scope) -> dict[str, nn.Parameter]:
         for own in _own_weights(module):
             name = f"{prefix}.{own}" if prefix else own
             weight = names.get(name)
+            if weight is not None and is_lazy(weight):
+                raise UsageError(f"{name!r} is lazy and has no shape yet; run one batch through the model first.")
             if weight is None or weight.ndim < 2 or id(weight) in embedded:
                 continue
             if any(fnmatchcase(name, pattern) for pattern in scope.protect):

@@ -208,3 +208,13 @@ def test_kernels_in_double_are_exact() -> None:
         opened.train(source.examples(sets.train, opened), source.index(index), np.full(50, 1e-3), 0)
         for name, value in opened.layout.unpack(opened.param).items():
             assert float((value - model.state_dict()[name]).abs().max()) < 1e-10, (first, name)
+
+
+def test_without_compiled_kernels_networks_run_in_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tombola.native.inference.compiled", lambda: None)
+    monkeypatch.setattr("tombola.native.inference.absent", lambda: "the compiled kernels are not built")
+    model = mlp((6, 5, 3))
+    run, x = native.compile(model), torch.ones(2, 6)
+    assert (run.engine, run.reason) == ("torch", "the compiled kernels are not built")
+    with torch.no_grad():
+        assert torch.equal(run(x), model(x))

@@ -22,6 +22,12 @@ Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 """What the model is called with: by position, and by name."""
 
 _DEPTH = 12
+_ALONE = (
+    "linear addmm conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d batch_norm add sub mul div "
+    "relu relu6 leaky_relu elu silu hardtanh hardswish"
+)
+_FRESH = frozenset(_ALONE.split())
+"""Operations whose result shares its memory with nothing."""
 _CUTTABLE = (nn.Linear, nn.modules.conv._ConvNd, nn.modules.batchnorm._BatchNorm, nn.PReLU)
 
 
@@ -68,7 +74,7 @@ def trace(model: nn.Module, arguments: Arguments) -> Trace:
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         program = torch.export.export(_Flat(model), *arguments, strict=False)
-        if any(_changes(node.target) for node in program.graph.nodes):
+        if not all(_made_functional(node) for node in program.graph.nodes):
             program = program.run_decompositions({})
     named: dict[str, Tensor] = {**dict(model.named_buffers(remove_duplicate=False))}
     named |= dict(model.named_parameters(remove_duplicate=False))
@@ -95,9 +101,23 @@ def trace(model: nn.Module, arguments: Arguments) -> Trace:
     return Trace(graph=program.graph, weights=weights)
 
 
-def _changes(target: object) -> bool:
-    schema = getattr(target, "_schema", None)
-    return schema is not None and bool(schema.is_mutable)
+def _made_functional(node: Node) -> bool:
+    """Put the plain operation in place of an in-place one whose operand nobody else sees; false where somebody might.
+
+    `run_decompositions` does this for every graph, and takes longer than everything else together.
+    """
+    schema = getattr(node.target, "_schema", None)
+    if schema is None or not schema.is_mutable:
+        return True
+    name, _, overload = str(node.target).removeprefix("aten.").partition(".")
+    plain = getattr(getattr(torch.ops.aten, name.removesuffix("_"), None), overload, None)
+    operand = node.args[0] if node.args else None
+    if plain is None or not name.endswith("_") or not isinstance(operand, Node) or len(operand.users) > 1:
+        return False
+    if str(operand.target).removeprefix("aten.").partition(".")[0] not in _FRESH:
+        return False
+    node.target = plain
+    return True
 
 
 def _locks(model: nn.Module, named: dict[str, Tensor]) -> Callable[[str, int], str]:
