@@ -368,7 +368,9 @@ def test_an_interruption_ends_in_order_and_the_same_command_goes_on(workers: str
     given = [sys.executable, "-m", "tombola.cli", *LONGER, "--workers", workers]
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     environment = {**os.environ, "TOMBOLA_NATIVE": "off"}
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it, and so do children
     process = subprocess.Popen(given, **pipes, text=True, start_new_session=True, env=environment)
+    signal.signal(signal.SIGINT, before)
     with ended(process.pid):
         deadline = time.monotonic() + 60
         while not list(here.glob("tombola-store/answers/*/*.json")) and time.monotonic() < deadline:
