@@ -188,6 +188,18 @@ def test_within_wrappers() -> None:
         assert type(small.model) is nn.Sequential and small.after == plain.after
 
 
+def test_a_first_layer_that_is_not_called_as_a_module_gathers_nothing() -> None:
+    class Functional(Calls):
+        def forward(self, x: Tensor) -> Tensor:
+            return self.net[1:](nn.functional.linear(x, self.net[0].weight, self.net[0].bias))
+
+    model = Functional()
+    mask = Mask({**dict(sparse(model)), "net.0.weight": torch.tensor([True, True, False, True]).expand(40, 4)})
+    small = shrink(model, mask, X, inputs="gather")
+    assert small.fallback.startswith("the inputs are not gathered, for otherwise: 'Sequential' object has no attribute")
+    assert small.after == shrink(model, mask, X, strict=True).after < small.before
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision(dtype: torch.dtype) -> None:
     model = net().to(dtype)

@@ -308,6 +308,8 @@ def test_only_what_the_first_layers_read_is_gathered() -> None:
     small = shrunk(net, mask, 5, 4, inputs="gather")
     assert sizes(small)["0.1.weight"] == (3, 3, 2)
     assert str(small.model[0][0]) == "Gather(3 places, dim=-2)"  # type: ignore[index]
+    alone = shrunk(nn.Linear(4, 2), {"weight": ones(2, 4, without=(COL1,))}, 4, inputs="gather")
+    assert sizes(alone) == {"1.weight": (2, 3)} and not alone.model.training
     again = shrunk(net, {}, 5, 4, inputs="gather")
     assert sizes(again)["0.weight"] == (3, 5, 2)  # all are read: nothing is put before it
 

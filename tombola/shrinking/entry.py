@@ -116,23 +116,29 @@ def _shrunk(masked: nn.Module, mask: Mask, arguments: Arguments, *, gather: bool
     except Exception as error:
         return _whole(masked, mask, f"torch.export cannot follow it ({_line(error)})")
     causes: list[str] = []
-    for follow in (True, False):
-        book = walk(found, follow=follow, gather=gather)
+    for follow, choose in [(True, True), (True, False), (False, True), (False, False)]:
+        if choose and not gather:
+            continue
+        book = walk(found, follow=follow, gather=choose)
         staying = solve(book)
-        small = copy.deepcopy(masked)
         try:
-            kept = cut(small, book, staying)
-            why = _check(masked, small, arguments)
+            small, kept = cut(copy.deepcopy(masked), book, staying)
+            why = _check(masked, small, arguments) or ("it would be larger" if _size(small) > before else "")
         except Exception as error:
             why = _line(error)
-        if not why and _size(small) <= before:
-            fallback = f"reshapes keep their sizes, for without that {causes[0]}" if causes else ""
-            whole = _held(found, book, staying, mask)
-            gone = {name: units for name in book.made if (units := _gone(book, staying, name))}
-            return Shrunk(
-                model=small, kept=kept, gone=gone, whole=whole, fallback=fallback, before=before, after=_size(small)
-            )
-        causes.append(why or "it would be larger")
+        if why:
+            causes.append(why)
+            continue
+        left = ["reshapes keep their sizes"] * (not follow) + ["the inputs are not gathered"] * (gather and not choose)
+        return Shrunk(
+            model=small,
+            kept=kept,
+            gone={name: units for name in book.made if (units := _gone(book, staying, name))},
+            whole=_held(found, book, staying, mask),
+            fallback=f"{' and '.join(left)}, for otherwise: {causes[0]}" if causes else "",
+            before=before,
+            after=_size(small),
+        )
     return _whole(masked, mask, f"a smaller network is not the same: {causes[-1]}")
 
 

@@ -51,6 +51,6 @@ class Shrunk:
         for name, units in self.gone.items():
             reasons = list(units.values())
             counts = [f"{reasons.count(why)} {why}" for why in sorted(set(reasons))]
-            lines.append(f"{name}: {len(units)} units went ({', '.join(counts)}).")
+            lines.append(f"{name}: units gone: {len(units)} ({', '.join(counts)}).")
         lines += [f"{name} stays whole: {why}." for name, why in self.whole.items()]
         return "\n".join(lines + ([f"Not all was cut: {self.fallback}."] if self.fallback else []))

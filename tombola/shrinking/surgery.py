@@ -35,8 +35,11 @@ class Gather(nn.Module):
 
 
 @torch.no_grad()
-def cut(model: nn.Module, book: Book, staying: Staying) -> dict[str, dict[int, Tensor]]:
-    """Cut in place what does not stay; returns name -> dimension -> indices that stayed, for what was cut."""
+def cut(model: nn.Module, book: Book, staying: Staying) -> tuple[nn.Module, dict[str, dict[int, Tensor]]]:
+    """Cut in place what does not stay; returns the model, and name -> dimension -> indices that stayed of what was cut.
+
+    Another module is returned only where the model itself is the layer that a `Gather` comes before.
+    """
     folded = {layer.bias: shift for layer in book.layers if (shift := _shift(layer, staying)) is not None}
     kept: dict[str, dict[int, Tensor]] = {}
     for entry in book.cuts:
@@ -54,8 +57,8 @@ def cut(model: nn.Module, book: Book, staying: Staying) -> dict[str, dict[int, T
     for weight, dim in gathers.items():
         columns = kept.get(weight, {}).get(1)
         if columns is not None:
-            _prepend(model, weight.rpartition(".")[0], columns, dim)
-    return kept
+            model = _prepend(model, weight.rpartition(".")[0], columns, dim)
+    return model, kept
 
 
 def _shift(layer: Layer, staying: Staying) -> Tensor | None:
@@ -119,9 +122,13 @@ def _resize_convolution(module: nn.modules.conv._ConvNd, sizes: dict[int, int]) 
     module.in_channels, module.out_channels = (one, other) if module.transposed else (other, one)
 
 
-def _prepend(model: nn.Module, path: str, index: Tensor, dim: int) -> None:
+def _prepend(model: nn.Module, path: str, index: Tensor, dim: int) -> nn.Module:
     """Put a `Gather` before the module at `path`."""
     module = model.get_submodule(path)
     parent, _, name = path.rpartition(".")
     device = next(module.parameters()).device
-    setattr(model.get_submodule(parent), name, nn.Sequential(Gather(index.to(device), dim), module))
+    both = nn.Sequential(Gather(index.to(device), dim), module).train(module.training)
+    if not path:
+        return both
+    setattr(model.get_submodule(parent), name, both)
+    return model
