@@ -12,7 +12,8 @@ enum Loss { CROSS_ENTROPY = 0, SQUARED_ERROR = 1 };
 
 /* One Linear layer and the activation behind it. Stored values lie in the parameter vector at `values`:
  *   CSR     one for each surviving weight, row by row; `start` has rows + 1 entries, `column` one for each value
- *           and three more (any columns); behind the first layer also the transposed index: `column_start` (columns + 1), `row` and `slot` (which value)
+ *           and three more (any columns); behind the first layer also the transposed index: `column_start`
+ *           (columns + 1), `row` and `slot` (which value)
  *   BLOCKS  four for each block of four rows and one column with a survivor; `start` has rows / 4 + 1 entries, `column`
  *           and `keep` one for each block (bit r of `keep`: row r survives)
  *   INK     all, in bands of BAND vectors of rows, column by column (see ink.c); `keep` has a bit for each value or is

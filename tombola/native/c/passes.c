@@ -1,13 +1,10 @@
 /* A tile of examples through the network and back. */
 #include "network.h"
+
 /* ---------------------------------------------------------------- forward */
 
-/* A tile on its way: which examples, what the first layer reads, and where their noise comes from. */
-typedef struct {
-    const Examples *examples;
-    const int32_t *index;
-    int count, packed, active;
-} Tile;
+/* What the first layer reads: packed rows or reals, and how many leading columns are not all 0. */
+typedef struct { int packed, active; } Tile;
 
 INLINE void pick_forward(const Layer *l, const real *w, const real *bias, const void *x, int packed, int active,
                          real scale, real shift, int relu, real *y)
@@ -50,7 +47,7 @@ static void forward(const Network *net, Room *room, const Tile *tile, int traini
 static Tile take_tile(const Network *net, Room *room, const Examples *examples, const int32_t *index, int count,
                       const uint8_t *bytes)
 {
-    Tile tile = {examples, index, count, !examples->scale, room->features};
+    Tile tile = {!examples->scale, room->features};
     if (!tile.packed) transpose_numbers(examples, index, count, room->column_of, room->input);
     else if (net->layer[0].format == INK) ink_by_sample(examples, index, count, &room->ink);
     else {
