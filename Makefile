@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 EXTRAS ?= dev
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint types tests mutants bench clean
+.PHONY: help install demo test lint types tests mutants bench docs clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,5 +54,10 @@ bench: $(STAMP)  ## the benchmarks that end in minutes, with their targets
 	$(BIN)/python benchmarks/inference.py
 	$(BIN)/python benchmarks/peers.py
 
+docs: $(STAMP)  ## the documentation as pages in site/, which open from there
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	@echo "site/index.html"
+
 clean:  ## remove the virtual environment and caches (never a store)
-	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) build site *.egg-info .mypy_cache .ruff_cache .pytest_cache

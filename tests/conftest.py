@@ -39,12 +39,24 @@ def _integrations() -> str:
     return f"{', '.join(missing)} not installed; pip install -e '.[integrations]'" if missing else ""
 
 
+def _export() -> str:
+    missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if importlib.util.find_spec(name) is None]
+    return f"{', '.join(missing)} not installed; pip install -e '.[onnx]'" if missing else ""
+
+
+def _docs() -> str:
+    missing = [name for name in ("mkdocs", "material", "mkdocstrings") if importlib.util.find_spec(name) is None]
+    return f"{', '.join(missing)} not installed; pip install -e '.[docs]'" if missing else ""
+
+
 NEEDS: dict[str, Callable[[], str]] = {
     "with_data": _data,
     "with_browser": lambda: "" if shutil.which("chromium") else "chromium is not on PATH",
     "with_compiler": lambda: "" if shutil.which("cc") or shutil.which("gcc") else "neither cc nor gcc is on PATH",
     "with_native": _native,
     "with_integrations": _integrations,
+    "with_export": _export,
+    "with_docs": _docs,
 }
 """group -> what is missing; empty: nothing."""
 

@@ -558,6 +558,48 @@ MUTANTS = (
         bad='            book.pins.append((inputs, ""))\n        else:',
         tests="tests/test_shrink_golden.py",
     ),
+    Mutant(
+        name="a network is exported in training mode: batch norm by the batch, dropout",
+        file="exporting/still.py",
+        good='.to("cpu").eval()',
+        bad='.to("cpu").train()',
+        tests="tests/test_export_model.py",
+    ),
+    Mutant(
+        name="an exported program that differs from torch is written all the same",
+        file="exporting/comparing.py",
+        good="if not found <= allowed:",
+        bad="if not found <= allowed * 1e6:",
+        tests="tests/test_export_model.py",
+    ),
+    Mutant(
+        name="the mask is not applied to the network that is exported",
+        file="exporting/entry.py",
+        good="        apply_mask(model, mask)\n",
+        bad="",
+        tests="tests/test_export_model.py",
+    ),
+    Mutant(
+        name="a weight that reads a constant counts as effective",
+        file="shrinking/effective.py",
+        good="staying.of(use.outputs) & use.alive",
+        bad="staying.of(use.outputs)",
+        tests="tests/test_effective.py",
+    ),
+    Mutant(
+        name="effective weights: paths run backwards through a residual sum",
+        file="shrinking/values.py",
+        good="        if not self.paths:\n            for other in units[1:]:",
+        bad="        if units:\n            for other in units[1:]:",
+        tests="tests/test_effective.py",
+    ),
+    Mutant(
+        name="a gain within the spread of the rounds is called a gain",
+        file="costing/report.py",
+        good="return self.gain_low > 1 or self.gain_high < 1",
+        bad="return True",
+        tests="tests/test_cost.py",
+    ),
 )
 
 

@@ -156,7 +156,7 @@ SETTINGS: dict[str, dict[str, int]] = {
     "--optimizer.lr 0.01": {"ticket": 2, "reinit": 1, "shuffled": 1},
     "--optimizer.name sgd --optimizer.momentum 0.9 --optimizer.nesterov": {"ticket": 2, "reinit": 1, "shuffled": 1},
     "--net.hidden 30 20 --net.activation tanh": {"ticket": 2, "reinit": 1, "shuffled": 1},
-    "--schedule.name step --schedule.milestones 2 3": {"ticket": 2, "reinit": 1, "shuffled": 1},
+    "--lr-schedule.name step --lr-schedule.milestones 2 3": {"ticket": 2, "reinit": 1, "shuffled": 1},
     "--batch_size 7 --levels=2 --rate=0.5": {"ticket": 3, "reinit": 2, "shuffled": 2},
 }
 

@@ -132,7 +132,7 @@ CASES: dict[str, tuple[tuple[str, ...], str]] = {
     "lr 0": ((*RUN, "--optimizer.lr=0"), "optimizer.lr is 0.0"),
     "dropout": ((*RUN, "--net.dropout", "1"), "dropout"),
     "momentum of adam": ((*RUN, "--optimizer.momentum", "0.9"), "belong to sgd"),
-    "milestones": ((*RUN, "--schedule.milestones", "3"), "need each other"),
+    "milestones": ((*RUN, "--lr-schedule.milestones", "3"), "need each other"),
     "smoothing": ((*RUN, "--label-smoothing", "1"), "label_smoothing is 1.0"),
     **{
         f"{name} {value}": ((*RUN, f"--{name}", value), f"{name.replace('-', '_')} is {value}; expected a whole number")

@@ -16,13 +16,16 @@ from tombola.commands.ticket import ACTIONS
 
 FLAGS: dict[str, str] = {
     "recipes": "--json",
+    "list": "--json",
     "run": "--data --model --net.hidden --net.activation --net.dropout --net.width --steps --batch-size --loss "
     "--label-smoothing --l2 --clip-norm --optimizer.name --optimizer.lr --optimizer.betas --optimizer.eps "
-    "--optimizer.momentum --optimizer.nesterov --optimizer.weight-decay --schedule.name --schedule.warmup "
-    "--schedule.milestones --schedule.factor --eval-every --normalise --validation --split-seed --search --levels "
-    "--rate --output-factor --output-layer --allocation --criterion --score-at --search-steps --rewind-to --reset "
-    "--protect --controls --draws --replicates --seed --endpoint --margin --data-dir --store --workers --threads "
-    "--checkpoint-seconds --device --engine --dry-run --page --json --quiet",
+    "--optimizer.momentum --optimizer.nesterov --optimizer.weight-decay --lr-schedule.name "
+    "--lr-schedule.warmup --lr-schedule.milestones --lr-schedule.factor --eval-every --normalise "
+    "--validation --split-seed --search --levels --schedule --rate --output-factor --output-layer "
+    "--allocation --criterion --granularity --probe.batches --probe.size --probe.balanced "
+    "--probe.random-labels --probe.random-inputs --score-at --search-steps --rewind-to --reset "
+    "--reset-pruned --protect --controls --draws --replicates --seed --endpoint --margin --data-dir "
+    "--store --workers --threads --checkpoint-seconds --device --engine --dry-run --page --json --quiet",
     "ls": "--store --json",
     "show": "--toml --json --store",
     "report": "--out --figures --json --quiet --store",
@@ -32,6 +35,8 @@ FLAGS: dict[str, str] = {
     "ticket save": "--level --replicate --trained --seed --json --store",
     "ticket inspect": "--at-most --json",
     "ticket diff": "--at-most --json",
+    "export-model": "--out --model --weights --form --inputs --input-shape --batch --at-most --json",
+    "cost": "--batch --model --input-shape --rounds --threads --onnx --at-most --json",
     "gc": "--drop --dry-run --json --store",
 }
 
@@ -45,7 +50,8 @@ def test_commands() -> None:
 def test_flags_and_help(command: str) -> None:
     name, _, action = command.partition(" ")
     module = ACTIONS[action][0] if action else COMMANDS[name][0]
-    kind = getattr(importlib.import_module(module), (action or name).capitalize())
+    words = (action or name).split("-")
+    kind = getattr(importlib.import_module(module), "".join(map(str.capitalize, words)))
     assert flags_of(kind) == FLAGS[command].split()
     shown = good(*command.split(), "--help").out
     assert shown.startswith(f"usage: tombola {command}")
@@ -72,9 +78,9 @@ def test_reading_results_needs_no_torch() -> None:
     assert found.stderr.split() == ["False"]
 
 
-@pytest.mark.parametrize("action", ACTIONS)
-def test_help_of_tickets_needs_no_torch(action: str) -> None:
-    code = f"import sys, tombola.cli; tombola.cli.main(['ticket', '{action}', '--help'])"
+@pytest.mark.parametrize("command", [*(f"ticket {action}" for action in ACTIONS), "export-model", "cost"])
+def test_help_of_tickets_needs_no_torch(command: str) -> None:
+    code = f"import sys, tombola.cli; tombola.cli.main([*'{command}'.split(), '--help'])"
     code = f"import sys\ntry:\n    {code}\nexcept SystemExit:\n    print('torch' in sys.modules, file=sys.stderr)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stderr.split() == ["False"]

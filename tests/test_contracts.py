@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import math
 import pickle
 from collections.abc import Callable
@@ -16,120 +17,82 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from tombola.allocation import ALLOCATIONS
-from tombola.criteria import CRITERIA, Probe
+from tombola.allocation import ALLOCATIONS, allocation_of
+from tombola.criteria import CRITERIA
 from tombola.data import DATASETS, NORMALISATIONS
+from tombola.granularity import GRANULARITIES
 from tombola.masks import Mask
 from tombola.models.net import Net
 from tombola.models.registry import MODELS
-from tombola.pruning import Pruner, prune
+from tombola.pruning import prune
 from tombola.recipes import recipe as recipes
-from tombola.requests import Moment
-from tombola.search import CONTROLS, SEARCHES, Reset
+from tombola.registry import Registry, name_of
+from tombola.resets import RESETS, RESETS_PRUNED
+from tombola.schedules import SCHEDULES as PRUNING_SCHEDULES
+from tombola.search import CONTROLS, SEARCHES
 from tombola.specs import canonical
-from tombola.streams import seeded
 from tombola.training.optimizers import OPTIMIZERS, SCHEDULES, LrSchedule, Optimizer
 from tombola.training.settings import Training
 
-NETWORKS: dict[str, Callable[[], nn.Module]] = {
-    "double": lambda: nn.Sequential(nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 4)).double(),
-    "single": lambda: nn.Sequential(nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 4)),
-    "half": lambda: nn.Sequential(nn.Linear(8, 6), nn.Linear(6, 4)).bfloat16(),
-    "conv": lambda: nn.Sequential(nn.Conv2d(2, 6, 3, bias=False), nn.BatchNorm2d(6), nn.Flatten(), nn.Linear(24, 4)),
-    "rnn": lambda: nn.LSTM(4, 5, num_layers=2),
-    "attention": lambda: nn.MultiheadAttention(8, 2),
+CHOICES: dict[str, Registry] = {
+    "criterion": CRITERIA,
+    "allocation": ALLOCATIONS,
+    "granularity": GRANULARITIES,
+    "schedule": PRUNING_SCHEDULES,
+    "reset": RESETS,
+    "reset_pruned": RESETS_PRUNED,
+    "search": SEARCHES,
+    "control": CONTROLS,
 }
+# Allocations that cannot be chosen without options.
+WITH_OPTIONS: dict[str, str] = {"per-layer": "per-layer:0.*=0.4,*=0.5"}
+NOT_NEGATIVE = {"lamp"}  # allocations that take no other scores
 OPTIONS = {"mlp": Net(hidden=(7, 5))}
 INPUTS: dict[str, tuple[int, ...]] = {}  # networks that need other inputs than (1, 8, 8)
 
 
-def network(name: str, seed: int = 0) -> nn.Module:
-    with seeded(seed):
-        return NETWORKS[name]()
-
-
 def test_a_recipe_can_name_every_entry_and_nothing_else() -> None:
-    assert set(get_args(recipes.CriterionName)) == set(CRITERIA)
-    assert set(get_args(recipes.AllocationName)) == set(ALLOCATIONS)
     assert set(get_args(recipes.SearchName)) == set(SEARCHES)
     assert set(get_args(recipes.ControlName)) == set(CONTROLS)
-    assert set(get_args(recipes.ResetName)) == {reset.value for reset in Reset}
-    for value in (*(entry.criterion for entry in CRITERIA.values()), *ALLOCATIONS.values()):
-        assert canonical(value)  # it can be identified
 
 
-@pytest.mark.parametrize("kind", NETWORKS)
-@pytest.mark.parametrize("name", CRITERIA)
-class TestCriteria:
-    def test_scores_fit_the_mask(self, name: str, kind: str) -> None:
-        model = network(kind)
-        mask = random_mask(model, 0.6)
-        scores = CRITERIA[name].criterion(model, mask, Probe(seed=3))
-        weights = dict(model.named_parameters())
-        assert list(scores) == list(mask)
-        for tensor, score in scores.items():
-            assert score.shape == weights[tensor].shape
-            assert score.dtype in {weights[tensor].dtype, torch.float32}
-            assert score.device == weights[tensor].device
-            assert not score.requires_grad
-            assert bool(score.isfinite().all())
-            assert len(score.unique()) > 1
-
-    def test_nothing_is_changed_and_nothing_is_shared(self, name: str, kind: str) -> None:
-        model = network(kind).eval()
-        mask, before = random_mask(model, 0.6), {n: t.clone() for n, t in model.state_dict().items()}
-        torch.manual_seed(5)
-        state = torch.get_rng_state()
-        scores = CRITERIA[name].criterion(model, mask, Probe(seed=3))
-        assert torch.equal(torch.get_rng_state(), state)
-        for score in scores.values():
-            score.fill_(7.0)
-        assert same_state(
-            {n: t.float() for n, t in model.state_dict().items()}, {n: t.float() for n, t in before.items()}
-        )
-        assert not model.training
-        assert all(p.grad is None for p in model.parameters())
-
-    def test_the_same_call_gives_the_same_scores(self, name: str, kind: str) -> None:
-        model = network(kind)
-        mask = random_mask(model, 0.6)
-        scores = [CRITERIA[name].criterion(copy.deepcopy(model), mask, Probe(seed=3)) for _ in range(2)]
-        assert all(torch.equal(scores[0][tensor], scores[1][tensor]) for tensor in mask)
-
-    def test_a_pruner_keeps_the_largest_scores(self, name: str, kind: str) -> None:
-        model = network(kind)
-        mask = random_mask(model, 0.8)
-        criterion = CRITERIA[name].criterion
-        scores = criterion(model, mask, Probe(seed=3))
-        keep = mask.alive * 2 // 3
-        after = Pruner(criterion=criterion)(model, mask, keep, Probe(seed=3))
-        assert after.alive == keep
-        assert after.within(mask)
-        kept = torch.cat([scores[n][after[n]].double() for n in mask])
-        gone = torch.cat([scores[n][mask[n] & ~after[n]].double() for n in mask])
-        assert len(gone) == mask.alive - keep
-        assert kept.min() >= gone.max()
-        assert isinstance(CRITERIA[name].scored_at, Moment)
+@pytest.mark.parametrize("kind", CHOICES)
+def test_what_is_chosen_by_name_is_listed_whole(kind: str) -> None:
+    registry = CHOICES[kind]
+    aliases = [alias for entry in registry.values() for alias in entry.aliases]
+    assert len({*registry, *aliases}) == len(registry) + len(aliases)
+    for name, entry in registry.items():
+        made = entry.load()
+        assert 10 <= len(entry.summary) <= 100
+        assert not entry.summary.endswith(".")
+        assert (made.__doc__ or "").strip()
+        for other in (name, *entry.aliases):
+            assert name_of(other, registry, kind) == name
+        if not inspect.isclass(made):
+            assert canonical(made)  # it can be identified
 
 
 @pytest.mark.parametrize("name", ALLOCATIONS)
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 10**6), share=st.floats(0.3, 1.0))
 def test_allocations_add_up(name: str, seed: int, share: float) -> None:
+    allocation = allocation_of(WITH_OPTIONS.get(name, name))
     model = nn.Sequential(nn.Linear(9, 8), nn.Linear(8, 7), nn.Linear(7, 6)).double()
     mask = random_mask(model, 0.8, seed)
     generator = torch.Generator().manual_seed(seed)
     scores = {n: torch.randn(s, generator=generator, dtype=torch.float64) for n, s in mask.shapes.items()}
+    if name in NOT_NEGATIVE:
+        scores = {n: score.abs() for n, score in scores.items()}
     before = {n: score.clone() for n, score in scores.items()}
     keep = math.ceil(share * mask.alive)
-    counts = ALLOCATIONS[name](scores, mask, keep)
+    counts = allocation(scores, mask, keep)
     assert list(counts) == list(mask)
     assert sum(counts.values()) == keep
     assert all(isinstance(n, int) and 0 <= n <= mask.kept[tensor] for tensor, n in counts.items())
-    assert ALLOCATIONS[name](scores, mask, keep) == counts
-    assert ALLOCATIONS[name](scores, mask, mask.alive) == mask.kept
+    assert allocation(scores, mask, keep) == counts
+    assert allocation(scores, mask, mask.alive) == mask.kept
     assert same_state(scores, before)
-    assert prune(model, mask, density=keep / mask.total, allocation=name).alive == keep
+    assert prune(model, mask, density=keep / mask.total, allocation=allocation).alive == keep
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)

@@ -11,7 +11,8 @@ import pytest
 from torch import nn
 
 from tombola.allocation import Layerwise
-from tombola.criteria import Probe, random
+from tombola.criteria import Probe
+from tombola.criteria.weights import random
 from tombola.masks import Mask
 from tombola.pruning import Pruner
 from tombola.requests import (
@@ -33,8 +34,9 @@ from tombola.requests import (
     Search,
     Trained,
 )
+from tombola.resets import FineTune
 from tombola.schedules import geometric
-from tombola.search import CONTROLS, SEARCHES, Plan, Reset
+from tombola.search import CONTROLS, SEARCHES, Plan
 from tombola.specs import digest
 
 MODEL = nn.Sequential(nn.Linear(8, 12), nn.Linear(12, 8), nn.Linear(8, 4))
@@ -109,13 +111,13 @@ def drive(search: Search) -> Asked:
 
 
 def asked(name: str, **changes: Any) -> Asked:
-    return drive(SEARCHES[name](plan(**changes)))
+    return drive(SEARCHES[name].load()(plan(**changes)))
 
 
 every_search = pytest.mark.parametrize("name", SEARCHES)
 every_variant = pytest.mark.parametrize(
     "changes",
-    [{}, {"rewind_to": 20}, {"search_steps": 60}, {"rewind_to": 20, "search_steps": 60}, {"reset": Reset.FINE_TUNE}],
+    [{}, {"rewind_to": 20}, {"search_steps": 60}, {"rewind_to": 20, "search_steps": 60}, {"reset": FineTune()}],
     ids=["plain", "rewound", "short", "rewound-short", "fine-tuned"],
 )
 
@@ -244,7 +246,7 @@ def test_a_search_waits_for_no_more_than_it_needs(name: str) -> None:
 
 @every_search
 def test_fine_tuning_goes_on_from_the_end_at_the_last_rate(name: str) -> None:
-    a = asked(name, reset=Reset.FINE_TUNE)
+    a = asked(name, reset=FineTune())
     for level in (1, 2, 3):
         before = a.ticket(level - 1 if name == "imp" else 0)
         ticket = a.ticket(level)

@@ -35,5 +35,5 @@ def test_readme_example_runs_as_printed(
 def test_readme_names_only_commands_that_exist() -> None:
     from tombola.cli import COMMANDS
 
-    named = set(re.findall(r"^tombola (\w+)", (ROOT / "README.md").read_text(), re.MULTILINE))
+    named = set(re.findall(r"^tombola ([\w-]+)", (ROOT / "README.md").read_text(), re.MULTILINE))
     assert named and named <= set(COMMANDS)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tombola.errors import UsageError
 from tombola.models.net import Net
 from tombola.recipes import RECIPES, Recipe, find_recipe, from_toml, to_toml
-from tombola.requests import Moment
+from tombola.requests import Moment, ProbeSpec
 from tombola.training.optimizers import LrSchedule, Optimizer
 from tombola.training.settings import Training
 
@@ -29,7 +29,7 @@ UNUSUAL = Recipe(
     l2=1e-7,
     clip_norm=1e300,
     optimizer=Optimizer(name="sgd", lr=1e-5, momentum=0.9, nesterov=True, weight_decay=5e-4),
-    schedule=LrSchedule(name="step", warmup=20, milestones=(1000, 2000), factor=0.2),
+    lr_schedule=LrSchedule(name="step", warmup=20, milestones=(1000, 2000), factor=0.2),
     search="oneshot",
     allocation="global",
     criterion="random",
@@ -56,7 +56,7 @@ def test_a_recipe_comes_back_equal(recipe: Recipe, tmp_path: Path) -> None:
     assert repr(again) == repr(recipe)  # 1 and 1.0 are equal, but not the same
     assert to_toml(again) == text
     named = {line.partition(" = ")[0] for line in text.splitlines() if " = " in line}
-    assert {f.name for f in dataclasses.fields(Recipe)} - {"net", "optimizer", "schedule"} <= named
+    assert {f.name for f in dataclasses.fields(Recipe)} - {"net", "optimizer", "lr_schedule", "probe"} <= named
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -67,13 +67,13 @@ def test_any_text_and_number_comes_back(tmp_path: Path, text: str, rate: float, 
 
 
 def test_what_a_file_leaves_out_keeps_its_default(tmp_path: Path) -> None:
-    path = write(tmp_path, 'rate = 0.5\ncontrols = ["reinit"]\n[optimizer]\nlr = 1\n[schedule]\nname = "cosine"\n')
+    path = write(tmp_path, 'rate = 0.5\ncontrols = ["reinit"]\n[optimizer]\nlr = 1\n[lr_schedule]\nname = "cosine"\n')
     assert from_toml(path) == Recipe(
         name="mine",
         rate=0.5,
         controls=("reinit",),
         optimizer=Optimizer(lr=1.0),
-        schedule=LrSchedule(name="cosine"),
+        lr_schedule=LrSchedule(name="cosine"),
     )
     assert isinstance(from_toml(path).optimizer.lr, float)
     assert from_toml(write(tmp_path, "")) == Recipe(name="mine")
@@ -152,10 +152,24 @@ REFUSED: dict[str, list[object]] = {
     "allocation": ["layers"],
     "criterion": ["size"],
     "reset": ["finetune"],
+    "reset_pruned": ["nil", "zero:x=1=", ""],
+    "granularity": ["layer"],
+    "schedule": ["steps", 3],
     "controls": [("reinits",), ("reinit", "reinit")],
     "score_at": ["middle", "-1", "1.5", "1201", ""],
 }
-ELSEWHERE = {"name", "summary", "data", "model", "net", "optimizer", "schedule", "normalise", "split_seed"} | {
+ELSEWHERE = {
+    "name",
+    "summary",
+    "data",
+    "model",
+    "net",
+    "optimizer",
+    "lr_schedule",
+    "probe",
+    "normalise",
+    "split_seed",
+} | {
     "output_layer",  # these two are checked against the network
     "protect",
 }
@@ -215,7 +229,7 @@ def test_a_nested_value_out_of_range_is_refused_by_name(kind: type[Any], name: s
         ({"score_at": "50", "rewind_to": 51}, r"score_at is step 50; expected 51 to 1200"),
         ({"score_at": "61", "search_steps": 60}, r"score_at is step 61; expected 0 to 60"),
         ({"reset": "fine-tune", "rewind_to": 5}, r"cannot rewind; leave rewind_to at 0"),
-        ({"reset": "fine-tune", "schedule": LrSchedule(name="cosine")}, r"last rate, which is 0 here; use another"),
+        ({"reset": "fine-tune", "lr_schedule": LrSchedule(name="cosine")}, r"last rate, which is 0 here; use another"),
         ({"loss": "mean-squared-error", "label_smoothing": 0.1}, r"label_smoothing belongs to cross-entropy"),
     ],
 )
@@ -245,10 +259,10 @@ def test_a_recipe_splits_into_training_and_procedure() -> None:
     training, procedure = Recipe(steps=77).training(), Recipe(steps=77).procedure()
     names = {f.name for f in dataclasses.fields(Recipe)}
     assert training == Training(steps=77, eval_every=25)
-    assert procedure.keys() | {f.name for f in dataclasses.fields(training)} == names - {
-        "name",
-        "summary",
-        "data",
-        "model",
-        "net",
+    elsewhere = {"name", "summary", "data", "model", "net", "lr_schedule"}
+    neutral = {"schedule", "granularity", "probe", "reset_pruned"}  # left out while they say nothing new
+    assert procedure.keys() | {f.name for f in dataclasses.fields(training)} == names - elsewhere - neutral | {
+        "schedule"
     }
+    changed = Recipe(schedule="linear:final=0.1", granularity="unit", reset_pruned="zero", probe=ProbeSpec(size=9))
+    assert changed.procedure().keys() - procedure.keys() == {"schedule", "granularity", "probe"}

@@ -18,11 +18,12 @@ from tombola.lookup import request_digest
 from tombola.models.registry import MODELS
 from tombola.recipes import RECIPES, Recipe
 from tombola.requests import At, Fit, Init, Moment, Prune
-from tombola.search import CONTROLS, SEARCHES, Reset
+from tombola.search import CONTROLS, SEARCHES
 from tombola.specs import digest
 from tombola.training.optimizers import OPTIMIZERS, SCHEDULES
 
 PUBLIC = [
+    "Cost",
     "Dataset",
     "Mask",
     "Recipe",
@@ -32,7 +33,9 @@ PUBLIC = [
     "TombolaError",
     "__version__",
     "apply_mask",
+    "cost",
     "enforce",
+    "export_model",
     "find_ticket",
     "from_arrays",
     "from_npz",
@@ -44,8 +47,11 @@ PUBLIC = [
 ]
 
 REGISTRIES: list[tuple[Any, list[str]]] = [
-    (ALLOCATIONS, ["layerwise", "global"]),
-    (CONTROLS, ["reinit", "shuffled", "small-dense"]),
+    (
+        ALLOCATIONS,
+        "layerwise global uniform uniform-plus er erk lamp smart-ratio per-layer depth unit-budget".split(),
+    ),
+    (CONTROLS, ["reinit", "shuffled", "small-dense", "untrained", "inverted", "random-labels", "random-inputs"]),
     (CRITERIA, ["magnitude", "random"]),
     (DATASETS, ["digits", "mnist", "fashion-mnist", "cifar-10"]),
     (MODELS, ["lenet-300-100", "mlp"]),
@@ -77,22 +83,32 @@ DEFAULTS: dict[str, Any] = {
         "nesterov": False,
         "weight_decay": 0.0,
     },
-    "schedule": {"name": "constant", "warmup": 0, "milestones": (), "factor": 0.1},
+    "lr_schedule": {"name": "constant", "warmup": 0, "milestones": (), "factor": 0.1},
     "eval_every": 25,
     "normalise": "unit",
     "validation": 0,
     "split_seed": 0,
     "search": "imp",
     "levels": 17,
+    "schedule": "geometric",
     "rate": 0.2,
     "output_factor": 0.5,
     "output_layer": "",
     "allocation": "layerwise",
     "criterion": "magnitude",
+    "granularity": "natural",
+    "probe": {
+        "batches": 1,
+        "size": 128,
+        "balanced": False,
+        "random_labels": False,
+        "random_inputs": False,
+    },
     "score_at": "auto",
     "search_steps": 0,
     "rewind_to": 0,
     "reset": "rewind",
+    "reset_pruned": "zero",
     "protect": (),
     "controls": ("reinit", "shuffled"),
     "draws": 1,
@@ -158,7 +174,15 @@ def test_fields_of_requests() -> None:
 
     assert surface(Init) == {"seed": ..., "at_most": None}
     assert surface(At) == {"fit": ..., "step": ...}
-    assert surface(Prune) == {"start": ..., "mask": ..., "pruner": ..., "keep": ..., "seed": ...}
+    assert surface(Prune) == {
+        "start": ...,
+        "mask": ...,
+        "pruner": ...,
+        "keep": ...,
+        "seed": ...,
+        "initial": None,
+        "probe": None,
+    }
     assert surface(Fit) == {
         "start": ...,
         "mask": ...,
@@ -167,10 +191,11 @@ def test_fields_of_requests() -> None:
         "order": ...,
         "noise": ...,
         "held_rate": None,
+        "frozen": None,
+        "gather": (),
         "keep": (),
     }
     assert {moment.value for moment in Moment} == {"init", "early-stop", "end"}
-    assert {reset.value for reset in Reset} == {"rewind", "fine-tune"}
 
 
 def test_digests_of_the_digits_experiment(digits: Experiment) -> None:

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 from tombola.lazy import lazily
 
 if TYPE_CHECKING:
+    from tombola.costing import Cost, cost
     from tombola.data import Dataset, from_arrays, from_npz, from_torch
     from tombola.errors import TombolaError
     from tombola.experiment import Results, run
+    from tombola.exporting import export_model
     from tombola.finding import find_ticket
     from tombola.masks import Mask
     from tombola.pruning import prune
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Cost",
     "Dataset",
     "Mask",
     "Recipe",
@@ -35,7 +38,9 @@ __all__ = [
     "TombolaError",
     "__version__",
     "apply_mask",
+    "cost",
     "enforce",
+    "export_model",
     "find_ticket",
     "from_arrays",
     "from_npz",
@@ -47,6 +52,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Cost": "tombola.costing",
     "Dataset": "tombola.data",
     "Mask": "tombola.masks",
     "Recipe": "tombola.recipes",
@@ -55,7 +61,9 @@ _HOMES = {
     "Ticket": "tombola.tickets",
     "TombolaError": "tombola.errors",
     "apply_mask": "tombola.training.enforce",
+    "cost": "tombola.costing",
     "enforce": "tombola.training.enforce",
+    "export_model": "tombola.exporting",
     "find_ticket": "tombola.finding",
     "from_arrays": "tombola.data",
     "from_npz": "tombola.data",

@@ -19,6 +19,7 @@ __all__ = ["COMMANDS", "main"]
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "recipes": ("tombola.commands.recipes", "list the recipes"),
+    "list": ("tombola.commands.list", "list criteria, allocations, schedules, ... that a recipe can name"),
     "run": ("tombola.commands.run", "run a recipe: find tickets, train their controls, report"),
     "ls": ("tombola.commands.ls", "list the experiments in a store"),
     "show": ("tombola.commands.show", "show an experiment, or a recipe (--toml: as a file to edit)"),
@@ -27,6 +28,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "compare": ("tombola.commands.compare", "lay several experiments over each other"),
     "export": ("tombola.commands.export", "write an experiment's numbers as CSV or JSON"),
     "ticket": ("tombola.commands.ticket", "save, inspect and compare ticket files"),
+    "export-model": (
+        "tombola.commands.export_model",
+        "write a ticket's network as ONNX, as a torch.export program, or as weights",
+    ),
+    "cost": ("tombola.commands.cost", "weigh up a ticket: sizes, multiply-adds, and times measured here"),
     "gc": ("tombola.commands.gc", "remove what no experiment in the store names"),
 }
 """name -> (module with `main(arguments) -> exit code`, one line about it)."""

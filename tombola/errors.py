@@ -33,7 +33,7 @@ class UsageError(TombolaError, ValueError):
 
 
 class Emptied(UsageError):
-    """So few weights would be left that a tensor has none."""
+    """So few weights would be left that a tensor has none, or less than its allocation must give it."""
 
 
 class DataError(UsageError):

@@ -8,23 +8,27 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tombola.allocation import ALLOCATIONS, Allocation, Layerwise
+from tombola.allocation import Allocation, Layerwise, allocation_of
 from tombola.analysis.document import results_document
-from tombola.criteria import CRITERIA
+from tombola.criteria import criterion_of, needs_of
 from tombola.data import Dataset, load
 from tombola.errors import UsageError, suggest
 from tombola.executors import Inline, Pool
 from tombola.executors.work import provenance
+from tombola.granularity import Granularity, granularity_of
 from tombola.journal import Journal
 from tombola.masks import Mask
 from tombola.models.registry import MODELS
 from tombola.pruning import Pruner
 from tombola.recipes import Recipe, find_recipe
+from tombola.registry import chosen, name_of
 from tombola.requests import Search
+from tombola.resets import RESETS_PRUNED, reset_of
+from tombola.resets.pruned import zero
 from tombola.runner import Failure, Runner, Watcher
-from tombola.schedules import check_ladder, geometric
+from tombola.schedules import SCHEDULES, Geometric, Schedule, check_ladder, counts_of, geometric, levels_of
 from tombola.scopes import Scope
-from tombola.search import SEARCHES, Plan, Reset
+from tombola.search import SEARCHES, Plan
 from tombola.specs import digest
 from tombola.store import Store
 from tombola.streams import derive
@@ -58,7 +62,7 @@ class Experiment:
 
     def searches(self) -> dict[int, Search]:
         """Replicate -> a fresh search."""
-        return {number: SEARCHES[self.recipe.search](plan) for number, plan in enumerate(self.plans)}
+        return {number: SEARCHES[self.recipe.search].load()(plan) for number, plan in enumerate(self.plans)}
 
 
 def prepare(
@@ -98,23 +102,26 @@ def prepare(
     not_native = task.not_native  # first of all: an engine that cannot train the network is refused
     dense = task.prunable(Scope(protect=recipe.protect))
     allocation, keeps = _budgets(recipe, dense)
-    entry = CRITERIA[recipe.criterion]
+    criterion = criterion_of(recipe.criterion)
+    pruned = chosen(recipe.reset_pruned, RESETS_PRUNED, "reset_pruned")
     template = Plan(
         seed=0,
         dense=dense,
         keeps=keeps,
-        pruner=Pruner(criterion=entry.criterion, allocation=allocation),
-        score_at=entry.scored_at if recipe.moment is None else recipe.moment,
+        pruner=Pruner(criterion=criterion, allocation=allocation, granularity=_granularity(recipe)),
+        score_at=needs_of(criterion).scored_at if recipe.moment is None else recipe.moment,
         steps=task.steps,
         rewind_to=recipe.rewind_to,
-        reset=Reset(recipe.reset),
+        reset=reset_of(recipe.reset),
+        pruned=None if pruned is zero else pruned,
+        probe=recipe.probe,
         search_steps=recipe.search_steps or None,
         controls=recipe.controls,
         draws=recipe.draws,
     )
     plans = tuple(replace(template, seed=derive(recipe.seed, "replicate", r)) for r in range(recipe.replicates))
-    chosen = {} if engine == "auto" else {"engine": engine}
-    identity = digest({"task": task.fingerprint, "procedure": recipe.procedure(), **chosen})
+    engines = {} if engine == "auto" else {"engine": engine}
+    identity = digest({"task": task.fingerprint, "procedure": recipe.procedure(), **engines})
     return Experiment(recipe=recipe, task=task, plans=plans, digest=identity, engine=engine, not_native=not_native)
 
 
@@ -130,20 +137,31 @@ def _check_model(recipe: Recipe, model: object) -> None:
         )
 
 
+def _granularity(recipe: Recipe) -> Granularity | None:
+    return None if recipe.granularity == "natural" else granularity_of(recipe.granularity)
+
+
 def _budgets(recipe: Recipe, dense: Mask) -> tuple[Allocation, tuple[int, ...]]:
     """The allocation, and the weights left in all at each level."""
-    levels = min(recipe.levels, dense.alive)  # each level takes one weight or more, so the check finds what is too many
-    if recipe.allocation == "layerwise":
-        layerwise = Layerwise(rate=recipe.rate, output=recipe.output_factor, output_name=recipe.output_layer)
-        start: Mapping[str, int] = dense.kept
-        ladder = geometric(start, layerwise.rates(dense), levels)
-        allocation: Allocation = layerwise
+    defaults = {"rate": recipe.rate, "output": recipe.output_factor, "output_name": recipe.output_layer}
+    allocation = allocation_of(recipe.allocation, defaults)
+    schedule: Schedule = chosen(recipe.schedule, SCHEDULES, "schedule", _rate(recipe))
+    levels = levels_of(schedule, min(recipe.levels, dense.alive))  # each level takes one weight or more
+    start: Mapping[str, int] = {"all layers": dense.alive}
+    if not isinstance(schedule, Geometric):
+        ladder = [{"all layers": count} for count in counts_of(schedule, dense.alive, levels)]
+    elif isinstance(allocation, Layerwise):
+        start = dense.kept
+        ladder = geometric(start, allocation.rates(dense), levels)
     else:
-        start = {"all layers": dense.alive}
-        ladder = geometric(start, {"all layers": recipe.rate}, levels)
-        allocation = ALLOCATIONS[recipe.allocation]
+        ladder = geometric(start, {"all layers": schedule.rate}, levels)
     check_ladder(start, ladder)
     return allocation, tuple(sum(counts.values()) for counts in ladder)
+
+
+def _rate(recipe: Recipe) -> dict[str, float]:
+    """The recipe's rate is the geometric schedule's, unless that has its own."""
+    return {"rate": recipe.rate} if name_of(recipe.schedule, SCHEDULES, "schedule") == "geometric" else {}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -267,7 +285,7 @@ def run(
     >>> [row["kept"] for row in found.document["arms"]["ticket"]]
     [50200, 40260]
     """
-    chosen = find_recipe(recipe) if isinstance(recipe, str) else recipe
+    whole = find_recipe(recipe) if isinstance(recipe, str) else recipe
     known = set(Recipe.__dataclass_fields__)
     for name in changes:
         if name not in known:
@@ -280,7 +298,7 @@ def run(
     if workers < 1:
         raise UsageError(f"workers is {workers}; expected 1 or more.")
     experiment = prepare(
-        replace(chosen, **changes),
+        replace(whole, **changes),
         data=data if isinstance(data, Dataset) else None,
         model=model if callable(model) else None,
         data_dir=data_dir,

@@ -6,8 +6,8 @@ import itertools
 import math
 from collections.abc import Generator, Mapping, Sequence
 
-from tombola.allocation import ALLOCATIONS, Allocation, Layerwise
-from tombola.errors import UsageError, suggest
+from tombola.allocation import Allocation, Layerwise, allocation_of
+from tombola.errors import UsageError
 from tombola.masks import Mask
 from tombola.schedules import check_ladder, geometric
 
@@ -69,10 +69,7 @@ def budgets(dense: Mask, allocation: str | Allocation, rate: float, levels: int 
     >>> budgets(Mask({"w": torch.ones(10, 10, dtype=torch.bool)}), "global", 0.2, 2, 0.1)[1]
     [100, 80, 64]
     """
-    if isinstance(allocation, str) and allocation not in ALLOCATIONS:
-        raise UsageError(f"Unknown allocation {allocation!r}. {suggest(allocation, ALLOCATIONS)}")
-    chosen = ALLOCATIONS[allocation] if isinstance(allocation, str) else allocation
-    chosen = Layerwise(rate=rate) if allocation == "layerwise" else chosen
+    chosen = allocation_of(allocation, {"rate": rate})
     if isinstance(chosen, Layerwise):
         start, rates = dense.kept, chosen.rates(dense)
     else:

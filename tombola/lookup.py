@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from tombola.executors.base import Job
 from tombola.executors.work import unmet
-from tombola.requests import Answer, Fit, Request, Trained
+from tombola.requests import Answer, Fit, Pruned, Request
 from tombola.specs import digest
 from tombola.store import Store
 
@@ -48,6 +48,8 @@ def _jobs(task_fingerprint: str, request: Request, engine: str) -> Iterator[Job]
 
 
 def _whole(request: Request, answer: Answer, store: Store) -> bool:
-    if not (isinstance(answer, Trained) and isinstance(request, Fit)):
+    if isinstance(answer, Pruned):
+        return answer.state is None or store.has(answer.state)
+    if not isinstance(request, Fit):
         return True
     return store.has_mask(request.mask) and not unmet(request, answer, store)

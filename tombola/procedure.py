@@ -10,8 +10,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from tombola.asked import Asked, patterns
-from tombola.criteria import CRITERIA, Probe
-from tombola.errors import Emptied, StoreError, UsageError, hint, suggest
+from tombola.criteria import Probe, criterion_of
+from tombola.errors import Emptied, StoreError, UsageError, hint
 from tombola.ladder import Walk, budgets
 from tombola.levels import Course, Ran, Stage, Train, run
 from tombola.masks import Mask
@@ -176,7 +176,7 @@ class Procedure:
 
     def _cut(self, above: Found, level: int) -> Mask:
         load_state(self.stage.own, above.ran.trained)
-        probe = Probe(seed=derive(0, "probe", self.number, level))
+        probe = Probe(seed=derive(0, "probe", self.number, level), initial=self.start)
         mask = self.pruner(self.stage.own, above.course.mask, self.keeps[level], probe)
         agree(f"The masks of level {level}", mask.digest)
         return mask
@@ -252,17 +252,12 @@ def begin(given: Given, number: int) -> Procedure:
     check_model(own)
     whole = Mask.dense(own, Scope(protect=patterns(given.protect, own)))
     allocation, keeps = budgets(whole, asked.allocation, asked.rate, asked.levels, asked.least)
-    criterion = asked.criterion
-    if isinstance(criterion, str):
-        if criterion not in CRITERIA:
-            raise UsageError(f"Unknown criterion {criterion!r}. {suggest(criterion, CRITERIA)}")
-        criterion = CRITERIA[criterion].criterion
     return Procedure(
         given=given,
         number=number,
         stage=Stage(model=model, train=given.train),
         start=share(state_of(own)),
         whole=whole,
-        pruner=Pruner(criterion=criterion, allocation=allocation),
+        pruner=Pruner(criterion=criterion_of(asked.criterion), allocation=allocation),
         keeps=keeps,
     )

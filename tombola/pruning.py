@@ -2,43 +2,90 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from tombola.allocation import ALLOCATIONS, Allocation, globally
-from tombola.criteria import CRITERIA, Criterion, Probe, Scores, magnitude
-from tombola.errors import Emptied, UsageError, suggest
+from tombola.allocation import Allocation, Reordering, allocation_of, globally
+from tombola.criteria import Adjusting, Criterion, Probe, Scores, criterion_of
+from tombola.criteria.base import label_of
+from tombola.criteria.weights import magnitude
+from tombola.errors import Emptied, UsageError
+from tombola.granularity import Granularity, granularity_of
 from tombola.masks import Mask
+from tombola.specs import added
 from tombola.streams import stream
 from tombola.tensors import smallest
 
-__all__ = ["Pruner", "prune", "shuffled"]
+__all__ = ["Cut", "Pruner", "prune", "shuffled"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Cut:
+    """What pruning gives.
+
+    Args:
+        mask: the weights that stay.
+        adjusted: parameter -> its new value, where the criterion changes weights that stay; empty where it does not.
+    """
+
+    mask: Mask
+    adjusted: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pruner:
-    """Criterion and allocation together: (model, mask, keep) -> the mask of the `keep` weights that stay.
+    """Criterion, allocation and granularity together: (model, mask, keep) -> the mask of the `keep` weights that stay.
 
     Removes exactly as many weights as asked, the smallest scores first, ties by position in module order; never a
     weight that is already pruned, never the last weight of a tensor.
+
+    Args:
+        granularity: None: the criterion's own.
+        inverted: a control: the weights with the largest scores go (Frankle et al. 2021, arXiv 2009.08576).
     """
 
     criterion: Criterion = field(default=magnitude)
     allocation: Allocation = field(default=globally)
+    granularity: Granularity | None = added(None)
+    inverted: bool = added(False)
 
     def __call__(self, model: nn.Module, mask: Mask, keep: int, probe: Probe | None = None) -> Mask:
         """Prune `mask` down to `keep` weights in all.
 
         Raises:
-            UsageError: `keep` is not in 1..weights left, a score is NaN or missing, or a tensor would be emptied.
+            UsageError: `keep` is not in 1..weights left, a score is not finite or missing, or a tensor is emptied.
         """
+        return self.cut(model, mask, keep, probe).mask
+
+    def cut(self, model: nn.Module, mask: Mask, keep: int, probe: Probe | None = None) -> Cut:
+        """As a call, with the weights that a criterion adjusts."""
         mask.require(dict(model.named_parameters()))
         if not 1 <= keep <= mask.alive:
             raise UsageError(f"Cannot keep {keep:,} of {mask.alive:,} surviving weights; expected 1 to {mask.alive:,}.")
-        scores = self.criterion(model, mask, probe or Probe())
-        _check(scores, mask)
+        seen = replace(probe or Probe(), keep=keep)
+        after = self._select(self.scores(model, mask, seen), mask, keep)
+        if not isinstance(self.criterion, Adjusting) or self.inverted:
+            return Cut(mask=after)
+        adjusted = self.criterion.adjusted(model, mask, after, seen)
+        for name, value in adjusted.items():
+            if not bool(value.isfinite().all()):
+                raise UsageError(f"{label_of(self.criterion)} adjusts {name!r} to numbers that are not finite.")
+        return Cut(mask=after, adjusted=adjusted)
+
+    def scores(self, model: nn.Module, mask: Mask, probe: Probe) -> Scores:
+        """What weights are taken out by, larger = keep: the criterion's scores, by granularity."""
+        scores = self.criterion(model, mask, probe)
+        _check(scores, mask, label_of(self.criterion), probe)
+        if self.inverted:
+            scores = {name: -score for name, score in scores.items()}
+        return scores if self.granularity is None else self.granularity(scores, mask, model)
+
+    def _select(self, scores: Scores, mask: Mask, keep: int) -> Mask:
+        if isinstance(self.allocation, Reordering):
+            scores = self.allocation.reordered(scores, mask, keep)
         left, counts = mask.kept, self.allocation(scores, mask, keep)
         if counts.keys() != mask.keys() or sum(counts.values()) != keep or any(counts[n] > left[n] for n in mask):
             raise UsageError(f"The allocation gave {counts}; expected {keep:,} in all and at most {left}.")
@@ -56,12 +103,21 @@ class Pruner:
         return Mask(found)
 
 
-def _check(scores: Scores, mask: Mask) -> None:
+def _check(scores: Scores, mask: Mask, label: str, probe: Probe) -> None:
     for name, shape in mask.shapes.items():
         if name not in scores or tuple(scores[name].shape) != shape:
             got = tuple(scores[name].shape) if name in scores else "no score"
             raise UsageError(
-                f"The criterion gave {got} for {name!r}; expected one score for each weight, shape {shape}."
+                f"The criterion {label} gave {got} for {name!r}; expected one score for each weight, shape {shape}."
+            )
+        finite = scores[name].isfinite()
+        if not bool(finite.all()):
+            seen = f" on a probe of {len(probe.batches)} batches (seed {probe.seed})" if probe.batches else ""
+            first = (~finite).nonzero()[0].tolist()
+            raise UsageError(
+                f"The criterion {label} scores {name!r} {scores[name][tuple(first)]} at {first} and at "
+                f"{int((~finite).sum()) - 1:,} more places{seen}; expected finite numbers. Has the training diverged, or "
+                f"is a batch not finite?"
             )
 
 
@@ -72,17 +128,23 @@ def prune(
     density: float,
     criterion: str | Criterion = "magnitude",
     allocation: str | Allocation = "global",
+    granularity: str | Granularity | None = None,
     probe: Probe | None = None,
 ) -> Mask:
     """The mask that keeps `density` of all prunable weights: exactly round(density x prunable), nested in `mask`.
 
     Args:
         density: kept / prunable, in (0, 1]; at most that of `mask`.
-        criterion: a name of `tombola.criteria.CRITERIA`, or `(model, mask, probe) -> scores`, larger = keep.
+        criterion: a name of `tombola.criteria.CRITERIA` with options (`"snip"`, `"synflow:rounds=50"`), or
+            `(model, mask, probe) -> scores`, larger = keep.
         allocation: a name of `tombola.allocation.ALLOCATIONS`, or `(scores, mask, keep) -> counts`.
+        granularity: a name of `tombola.granularity.GRANULARITIES`, or `(scores, mask, model) -> scores`; None: the
+            criterion's own.
+        probe: what the criterion may look at: batches and loss, initial weights.
 
     Raises:
-        UsageError: density out of range or above that of the mask, an unknown name, NaN scores, an emptied tensor.
+        UsageError: density out of range or above that of the mask, an unknown name, a probe that lacks what the
+            criterion needs, scores that are not finite, an emptied tensor.
 
     >>> layer = nn.Linear(10, 10)
     >>> prune(layer, Mask.dense(layer), density=0.2).kept
@@ -90,18 +152,15 @@ def prune(
     """
     if not 0 < density <= 1:
         raise UsageError(f"density={density!r}; expected kept / prunable, above 0 and at most 1.")
-    if isinstance(criterion, str):
-        if criterion not in CRITERIA:
-            raise UsageError(f"Unknown criterion {criterion!r}. {suggest(criterion, CRITERIA)}")
-        criterion = CRITERIA[criterion].criterion
-    if isinstance(allocation, str):
-        if allocation not in ALLOCATIONS:
-            raise UsageError(f"Unknown allocation {allocation!r}. {suggest(allocation, ALLOCATIONS)}")
-        allocation = ALLOCATIONS[allocation]
+    pruner = Pruner(
+        criterion=criterion_of(criterion),
+        allocation=allocation_of(allocation),
+        granularity=None if granularity is None else granularity_of(granularity),
+    )
     keep = round(density * mask.total)
     if keep > mask.alive:
         raise UsageError(f"density={density!r} keeps {keep:,} weights, but the mask has only {mask.alive:,} left.")
-    return Pruner(criterion=criterion, allocation=allocation)(model, mask, keep, probe)
+    return pruner(model, mask, keep, probe)
 
 
 def shuffled(mask: Mask, seed: int) -> Mask:

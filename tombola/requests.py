@@ -14,10 +14,12 @@ from tombola.specs import added, wish
 if TYPE_CHECKING:
     from tombola.masks import Mask
     from tombola.pruning import Pruner
+    from tombola.resets import Remake
 
 __all__ = [
     "CUT",
     "TICKET",
+    "Adjusted",
     "Answer",
     "Arm",
     "At",
@@ -25,9 +27,11 @@ __all__ = [
     "Fit",
     "Found",
     "Init",
+    "Made",
     "Moment",
     "Place",
     "Point",
+    "ProbeSpec",
     "Prune",
     "Pruned",
     "Request",
@@ -35,6 +39,7 @@ __all__ = [
     "Search",
     "Start",
     "Trained",
+    "references",
 ]
 
 
@@ -66,7 +71,58 @@ class At:
     step: int
 
 
-Start = Init | At
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Adjusted:
+    """Start from the weights that a prune has adjusted (optimal brain surgeon and its kin)."""
+
+    prune: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Made:
+    """Start from weights that a reset makes of others.
+
+    Args:
+        reset: a function or frozen dataclass (`tombola.resets`).
+        initial: where the survivors would be rewound to.
+        trained: the weights that were scored; None where the reset does not look at them.
+        mask: the ticket's.
+        seed: of the reset's random streams.
+    """
+
+    reset: Remake
+    initial: Start
+    trained: Start | None = None
+    mask: Mask
+    seed: int
+
+
+Start = Init | At | Adjusted | Made
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProbeSpec:
+    """Which examples a criterion scores on, drawn from the training set.
+
+    Args:
+        batches: how many.
+        size: examples in each.
+        balanced: as many of each class in every batch (the size must be a multiple of the classes).
+        random_labels: a control: labels drawn at random (Su et al. 2020, arXiv 2009.11094).
+        random_inputs: a control: pixels drawn from a normal distribution with the batch's mean and deviation.
+    """
+
+    batches: int = 1
+    size: int = 128
+    balanced: bool = False
+    random_labels: bool = False
+    random_inputs: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("batches", "size"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise UsageError(f"probe.{name} is {value!r}; expected a whole number, 1 or more.")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,6 +136,8 @@ class Fit:
         order: seed of the data order.
         noise: seed of per-step noise (dropout).
         held_rate: the learning rate stays at what the schedule gives for this step; None: it follows the schedule.
+        frozen: pruned places stand at these values, which never change; None: at 0.
+        gather: statistics summed along the training and kept with its last state (`tombola.training.gather`).
         keep: steps (or moments) whose states to keep beside the last; a wish, not identity.
     """
 
@@ -90,6 +148,8 @@ class Fit:
     order: int
     noise: int
     held_rate: int | None = added(None)
+    frozen: Start | None = added(None)
+    gather: tuple[str, ...] = added(())
     keep: tuple[int | Moment, ...] = wish(())
 
     def __post_init__(self) -> None:
@@ -103,6 +163,8 @@ class Prune:
 
     Args:
         seed: of the criterion's own random streams.
+        initial: the initial weights, for a criterion that compares with them.
+        probe: the examples, for a criterion that looks at some.
     """
 
     start: Start
@@ -110,9 +172,25 @@ class Prune:
     pruner: Pruner
     keep: int
     seed: int
+    initial: Start | None = added(None)
+    probe: ProbeSpec | None = added(None)
 
 
 Request = Fit | Prune
+
+
+def references(request: Request) -> tuple[Start, ...]:
+    """Everything that a request starts from or compares with, those that other starts are made of included."""
+    rest: list[Start | None] = [request.start, request.frozen if isinstance(request, Fit) else request.initial]
+    found: list[Start] = []
+    while rest:
+        start = rest.pop(0)
+        if start is None:
+            continue
+        found.append(start)
+        if isinstance(start, Made):
+            rest += [start.initial, start.trained]
+    return tuple(found)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -161,6 +239,7 @@ class Trained:
         metric: what the metrics measure ("accuracy").
         seconds: of computing, all sessions together.
         provenance: engine, versions, hardware: what made it, no part of what it is.
+        gathered: statistic -> digest of the stored sums.
     """
 
     request: str
@@ -177,6 +256,7 @@ class Trained:
     metric: str = "accuracy"
     seconds: float = 0.0
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    gathered: Mapping[str, str] = field(default_factory=dict)
 
     def at(self, moment: int | Moment) -> At:
         """A reference to this fit's state at a step or moment (`INIT` is its first step).
@@ -195,11 +275,16 @@ class Trained:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pruned:
-    """The answer to a `Prune`: the mask."""
+    """The answer to a `Prune`: the mask.
+
+    Args:
+        state: digest of the stored weights that the criterion adjusted; None where it adjusts none.
+    """
 
     request: str
     mask: Mask
     seconds: float = 0.0
+    state: str | None = None
 
 
 Answer = Trained | Pruned

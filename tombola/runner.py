@@ -10,8 +10,23 @@ from typing import Protocol
 
 from tombola.errors import FitFailed, StoreError, TombolaError
 from tombola.executors.base import Busy, Done, Executor, Failed, Job, Missing, Outcome
+from tombola.executors.work import state_digest
 from tombola.lookup import look_up
-from tombola.requests import Answer, Arm, At, Fit, Place, Request, Round, Search, Trained
+from tombola.requests import (
+    Adjusted,
+    Answer,
+    Arm,
+    At,
+    Fit,
+    Place,
+    Prune,
+    Pruned,
+    Request,
+    Round,
+    Search,
+    Trained,
+    references,
+)
 from tombola.store import Store
 from tombola.turns import NOWHERE, Turn, turn
 
@@ -202,35 +217,39 @@ class Runner:
             self._executor.submit(pending.job)
             self._watcher.started(pending.job)
 
-    def _lacking(self, request: Request) -> At | None:
-        """The state that a request starts from, if the store does not have it."""
-        start = request.start
-        if not isinstance(start, At):
-            return None
-        answer = self._store.get(start.fit)
-        there = isinstance(answer, Trained) and self._store.has(answer.states.get(start.step, "-"))
-        return None if there else start
+    def _lacking(self, request: Request) -> At | Adjusted | None:
+        """A state that a request starts from or compares with, if the store does not have it."""
+        for start in references(request):
+            if isinstance(start, At | Adjusted):
+                digest = state_digest(start, self._store.get(_maker(start)))
+                if digest is None or not self._store.has(digest):
+                    return start
+        return None
 
-    def _make_again(self, name: str, needs: At) -> None:
-        """Put a request aside until the fit that it starts from has made the state it needs."""
-        known, answer = self._known.get(needs.fit), self._store.get(needs.fit)
-        what = f"it starts from step {needs.step} of the fit {needs.fit[:12]}"
+    def _make_again(self, name: str, needs: At | Adjusted) -> None:
+        """Put a request aside until what it starts from has made the state it needs."""
+        maker = _maker(needs)
+        known, answer = self._known.get(maker), self._store.get(maker)
+        what = f"it starts from {'step ' + str(needs.step) if isinstance(needs, At) else 'the weights'} of {maker[:12]}"
         source = known.request if known else None
-        if known is None or not isinstance(source, Fit):
+        if known is None or not isinstance(source, Fit if isinstance(needs, At) else Prune):
             self._settle(Failed(digest=name, cause=f"{what}, which this experiment does not have"))
             return
-        if not source.first <= needs.step <= source.last or (
-            isinstance(answer, Trained) and answer.diverged_at is not None
-        ):
-            self._settle(Failed(digest=name, cause=f"{what}, which never came there"))
+        if isinstance(source, Fit) and isinstance(needs, At):
+            diverged = isinstance(answer, Trained) and answer.diverged_at is not None
+            if not source.first <= needs.step <= source.last or diverged:
+                self._settle(Failed(digest=name, cause=f"{what}, which never came there"))
+                return
+            source = replace(source, keep=(*source.keep, needs.step))
+        elif isinstance(answer, Pruned) and answer.state is None:
+            self._settle(Failed(digest=name, cause=f"{what}, which adjusts none"))
             return
-        blocked = self._blocked.setdefault(needs.fit, [])
+        blocked = self._blocked.setdefault(maker, [])
         if name not in blocked:
             blocked.append(name)
-        if needs.fit not in self._pending:
-            wish = replace(source, keep=(*source.keep, needs.step))
-            self._pending[needs.fit] = _Pending(replace(known, request=wish))
-            self._requeue(needs.fit)
+        if maker not in self._pending:
+            self._pending[maker] = _Pending(replace(known, request=source))
+            self._requeue(maker)
 
     def _settle(self, outcome: Outcome) -> None:
         pending = self._pending[outcome.digest]
@@ -295,6 +314,10 @@ class Runner:
         self._watcher.failed(failure)
         if waiting is not None and waiting is self._round[place.replicate][0]:
             self._advance(place.replicate, None, FitFailed(_where(place, outcome.cause)))
+
+
+def _maker(start: At | Adjusted) -> str:
+    return start.fit if isinstance(start, At) else start.prune
 
 
 def _where(place: Place, cause: str) -> str:

@@ -1,12 +1,28 @@
-"""Schedules: how many weights are left at each level. Integers only; nothing here knows a score."""
+"""Schedules: how many weights are left at each level. Nothing here knows a score."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from tombola.errors import UsageError
+from tombola.registry import Entry
 
-__all__ = ["check_ladder", "geometric", "step_down"]
+__all__ = [
+    "SCHEDULES",
+    "Cubic",
+    "Custom",
+    "Geometric",
+    "Linear",
+    "OneShot",
+    "Schedule",
+    "check_ladder",
+    "counts_of",
+    "geometric",
+    "levels_of",
+    "step_down",
+]
 
 
 def step_down(counts: Mapping[str, int], rates: Mapping[str, float], share: float = 1.0) -> dict[str, int]:
@@ -56,3 +72,161 @@ def check_ladder(start: Mapping[str, int], ladder: Sequence[Mapping[str, int]]) 
             fix = f"use --levels {level - 1} or fewer" if level > 1 else "use a larger --rate"
             raise UsageError(f"At level {level} nothing is left to remove: all {left:,} weights stay; {fix}.")
         before = counts
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Geometric:
+    """Every level removes `rate` of the survivors: density (1 - rate)^L.
+
+    Frankle and Carbin (2019, arXiv 1803.03635).
+    """
+
+    rate: float = 0.2
+
+    def __post_init__(self) -> None:
+        _within("rate", self.rate, 0, 1)
+
+    def __call__(self, level: int, levels: int) -> float:
+        """Density at `level` of `levels`.
+
+        >>> Geometric(rate=0.5)(2, 4)
+        0.25
+        """
+        return (1 - self.rate) ** level
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OneShot:
+    """One level, down to `density` at once (Frankle and Carbin 2019, arXiv 1803.03635)."""
+
+    density: float
+
+    def __post_init__(self) -> None:
+        _within("density", self.density, 0, 1)
+
+    def levels(self, asked: int) -> int:
+        """One, whatever was asked for."""
+        return 1
+
+    def __call__(self, level: int, levels: int) -> float:
+        """Density at `level`.
+
+        >>> OneShot(density=0.1)(1, 1)
+        0.1
+        """
+        return self.density if level else 1.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Linear:
+    """Every level removes as many weights: 1 - (1 - final) L / n."""
+
+    final: float
+
+    def __post_init__(self) -> None:
+        _within("final", self.final, 0, 1)
+
+    def __call__(self, level: int, levels: int) -> float:
+        """Density at `level` of `levels`.
+
+        >>> Linear(final=0.2)(1, 4)
+        0.8
+        """
+        return 1 - (1 - self.final) * level / levels
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cubic:
+    """Fast first, slow at the end: density = final + (1 - final) (1 - L / n)^3.
+
+    Zhu and Gupta (2017, arXiv 1710.01878), there over training steps; here over levels.
+    """
+
+    final: float
+
+    def __post_init__(self) -> None:
+        _within("final", self.final, 0, 1)
+
+    def __call__(self, level: int, levels: int) -> float:
+        """Density at `level` of `levels`.
+
+        >>> round(Cubic(final=0.2)(1, 2), 6)
+        0.3
+        """
+        return self.final + (1 - self.final) * (1 - level / levels) ** 3
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Custom:
+    """The densities that you name, level by level, each below the one before."""
+
+    densities: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        for before, density in itertools.pairwise((1.0, *self.densities)):
+            _within("densities", density, 0, 1)
+            if not density < before:
+                raise UsageError(f"densities go from {before} to {density}; each must be below the one before.")
+        if not self.densities:
+            raise UsageError("densities is empty; expected fractions such as 0.5/0.2/0.1.")
+
+    def levels(self, asked: int) -> int:
+        """As many as there are densities."""
+        return len(self.densities)
+
+    def __call__(self, level: int, levels: int) -> float:
+        """Density at `level`.
+
+        >>> Custom(densities=(0.5, 0.1))(2, 2)
+        0.1
+        """
+        return self.densities[level - 1] if level else 1.0
+
+
+Schedule = Callable[[int, int], float]
+"""(level, levels) -> density in (0, 1], 1 at level 0."""
+
+
+def levels_of(schedule: Schedule, asked: int) -> int:
+    """How many levels a schedule has: those asked for, unless it says itself.
+
+    >>> levels_of(Geometric(), 5), levels_of(OneShot(density=0.1), 5)
+    (5, 1)
+    """
+    own = getattr(schedule, "levels", None)
+    return int(own(asked)) if own else asked
+
+
+def counts_of(schedule: Schedule, total: int, levels: int) -> list[int]:
+    """Weights left in all at the levels 1 to `levels`: round(density * total).
+
+    >>> counts_of(Linear(final=0.5), 10, 2)
+    [8, 5]
+    """
+    return [round(schedule(level, levels) * total) for level in range(1, levels + 1)]
+
+
+def _within(name: str, value: object, low: float, high: float) -> None:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not (number and low < value < high):  # type: ignore[operator]
+        raise UsageError(f"{name} is {value!r}; expected a fraction above {low} and below {high}.")
+
+
+_GUPTA = "Zhu and Gupta 2017, arXiv 1710.01878"
+_FRANKLE = "Frankle and Carbin 2019, arXiv 1803.03635"
+
+SCHEDULES: dict[str, Entry] = {
+    "geometric": Entry(
+        home="tombola.schedules:Geometric", summary="each level removes a fraction of the survivors", source=_FRANKLE
+    ),
+    "one-shot": Entry(
+        home="tombola.schedules:OneShot", summary="one level, down to a density at once", source=_FRANKLE,
+        aliases=("oneshot",),
+    ),
+    "linear": Entry(home="tombola.schedules:Linear", summary="each level removes as many weights"),
+    "cubic": Entry(
+        home="tombola.schedules:Cubic", summary="fast first, slow at the end", source=_GUPTA, aliases=("zhu-gupta",)
+    ),
+    "custom": Entry(home="tombola.schedules:Custom", summary="the densities you name: custom:densities=0.5/0.2/0.1"),
+}  # fmt: skip
+"""What `--schedule` takes: how the density falls from level to level."""

@@ -19,7 +19,7 @@ from tombola.models.costs import uses_per_weight
 from tombola.models.imported import build_imported, import_factory, source_digest
 from tombola.models.net import Net
 from tombola.models.registry import MODELS
-from tombola.requests import Fit, Init
+from tombola.requests import Fit, Init, ProbeSpec
 from tombola.scopes import Scope
 from tombola.specs import digest
 from tombola.streams import seeded
@@ -27,6 +27,7 @@ from tombola.tensors import digest_tensors
 from tombola.training.checkpoint import Checkpoint
 from tombola.training.device import resolve_device
 from tombola.training.engine import ENGINES, EngineName, MakeEngine, check_engine
+from tombola.training.examples import probe_of
 from tombola.training.loop import CHECKPOINT_SECONDS, Events, Measured, train
 from tombola.training.reference import Reference
 from tombola.training.sets import Sets, prepare
@@ -65,8 +66,8 @@ class Task(Protocol):
     def prunable(self, scope: Scope, *, at_most: int | None = None) -> Mask:
         """The dense mask of the network, or of its narrower form."""
 
-    def probe(self, seed: int) -> Probe:
-        """What criteria may look at."""
+    def probe(self, seed: int, spec: ProbeSpec | None = None) -> Probe:
+        """What criteria may look at: examples as `spec` says, drawn from the seed; None: none."""
 
     def notes(self) -> dict[str, Any]:
         """What reports like to know about the task; no part of its identity."""
@@ -200,9 +201,17 @@ class Supervised:
             self._dense[scope, at_most] = Mask.dense(self.build(0, at_most=at_most), scope)
         return self._dense[scope, at_most]
 
-    def probe(self, seed: int) -> Probe:
-        """What criteria may look at."""
-        return Probe(seed=seed)
+    def probe(self, seed: int, spec: ProbeSpec | None = None) -> Probe:
+        """What criteria may look at: examples of the training set as `spec` says, drawn from the seed; None: none.
+
+        Raises:
+            UsageError: the training set has too few examples, or not enough of a class.
+        """
+        return Probe(seed=seed) if spec is None else probe_of(self.sets, self.training, spec, seed, self._dtype)
+
+    @cached_property
+    def _dtype(self) -> torch.dtype:
+        return next(self.build(0).parameters()).dtype
 
     def notes(self) -> dict[str, Any]:
         """Examples in each set, shape of an input, and multiply-adds of one weight of each tensor (`models.costs`)."""

@@ -11,7 +11,17 @@ from tombola.store import Store
 
 __all__ = ["PLAYED", "results_document"]
 
-PLAYED = ("ticket", "reinit", "reinit-rewound", "shuffled", "small-dense")
+PLAYED = (
+    "ticket",
+    "reinit",
+    "reinit-rewound",
+    "shuffled",
+    "small-dense",
+    "untrained",
+    "inverted",
+    "random-labels",
+    "random-inputs",
+)
 """Arms that are reported; the others (cuts, searching trainings) are the search's own steps."""
 
 

@@ -1,26 +1,46 @@
-"""Criteria: scores of weights, larger = keep. A criterion is a function or a frozen dataclass with `__call__`."""
+"""Criteria: scores of weights, larger = keep. A criterion is a function or a frozen dataclass with `__call__`.
+
+Importing this package costs nothing: names are listed without torch, and each criterion is loaded when it is chosen.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from tombola.criteria.base import Criterion, Probe, Scores
-from tombola.criteria.magnitude import magnitude
-from tombola.criteria.random import random
-from tombola.requests import Moment
+from tombola.criteria.registry import CRITERIA
+from tombola.lazy import lazily
+from tombola.registry import chosen
 
-__all__ = ["CRITERIA", "Criterion", "Entry", "Probe", "Scores", "magnitude", "random"]
+if TYPE_CHECKING:
+    from tombola.criteria.base import Adjusting, Batch, Criterion, Loss, Needs, Probe, Scores, needs, needs_of
+
+__all__ = [
+    "CRITERIA",
+    "Adjusting",
+    "Batch",
+    "Criterion",
+    "Loss",
+    "Needs",
+    "Probe",
+    "Scores",
+    "criterion_of",
+    "needs",
+    "needs_of",
+]
+
+_BASE = ("Adjusting", "Batch", "Criterion", "Loss", "Needs", "Probe", "Scores", "needs", "needs_of")
+
+__getattr__ = lazily(__name__, dict.fromkeys(_BASE, "tombola.criteria.base"))
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Entry:
-    """A registered criterion and the moment of training at which it is scored unless a recipe says otherwise."""
+def criterion_of(choice: str | Criterion) -> Criterion:
+    """The criterion that a choice names (`NAME[:option=value,...]`), or the one that it is.
 
-    criterion: Criterion
-    scored_at: Moment
+    Raises:
+        UsageError: an unknown name or option.
 
-
-CRITERIA: dict[str, Entry] = {
-    "magnitude": Entry(criterion=magnitude, scored_at=Moment.END),
-    "random": Entry(criterion=random, scored_at=Moment.END),
-}
+    >>> criterion_of("large_final").__name__
+    'magnitude'
+    """
+    found: Criterion = chosen(choice, CRITERIA, "criterion") if isinstance(choice, str) else choice
+    return found

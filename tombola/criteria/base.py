@@ -1,29 +1,153 @@
-"""What a criterion is given and what it returns."""
+"""What a criterion is given, what it returns, and what it says about itself."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from torch import Tensor, nn
 
+from tombola.errors import UsageError
 from tombola.masks import Mask
+from tombola.requests import Moment
 
-__all__ = ["Criterion", "Probe", "Scores"]
+__all__ = ["Adjusting", "Batch", "Criterion", "Loss", "Needs", "Probe", "Scores", "label_of", "needs", "needs_of"]
 
 Scores = dict[str, Tensor]
-"""Names and shapes of the mask; larger = keep; no NaN."""
+"""Names and shapes of the mask; larger = keep; finite."""
+
+Batch = tuple[Tensor, Tensor]
+"""Inputs as the network takes them, and targets, of as many examples."""
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""(outputs, targets) -> the mean over the examples."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Probe:
-    """What a criterion may look at beside the weights.
+    """What a criterion may look at beside the weights; each part only where it is wanted.
 
     Args:
         seed: of its named random streams.
+        keep: weights that will stay, for criteria that go there in steps; set by `Pruner`.
+        batches: examples to score on, in a fixed order.
+        loss: what the network is trained with.
+        more: step -> a batch of the training set, without end, for criteria that train scores.
+        initial: parameter -> value before training.
+        gathered: statistic -> parameter -> its sum over the training so far.
     """
 
     seed: int = 0
+    keep: int | None = None
+    batches: Sequence[Batch] = ()
+    loss: Loss | None = None
+    more: Callable[[int], Batch] | None = None
+    initial: Mapping[str, Tensor] | None = None
+    gathered: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
+
+    def examples(self, name: str) -> tuple[Sequence[Batch], Loss]:
+        """Batches and loss; raises `UsageError` for the criterion `name` where there are none."""
+        if not any(len(x) for x, _ in self.batches) or self.loss is None:
+            raise UsageError(
+                f"The criterion {name} looks at examples, and the probe has none; give "
+                f"Probe(batches=[(inputs, targets)], loss=...)."
+            )
+        return self.batches, self.loss
+
+    def stream(self, name: str) -> tuple[Callable[[int], Batch], Loss]:
+        """Endless batches and the loss; the batches of the probe over and over where it has no other."""
+        batches, loss = self.examples(name)
+        return self.more or (lambda step: batches[step % len(batches)]), loss
+
+    def first(self, name: str, mask: Mask) -> Mapping[str, Tensor]:
+        """The initial values of the masked weights; raises `UsageError` where they are not known or do not fit."""
+        if self.initial is None:
+            raise UsageError(
+                f"The criterion {name} compares with the initial weights, which were not kept; give Probe(initial=...)."
+            )
+        mask.require(self.initial)
+        return self.initial
+
+    def sums(self, name: str, statistic: str, mask: Mask) -> Mapping[str, Tensor]:
+        """A statistic gathered while training; raises `UsageError` where it was not."""
+        if statistic not in self.gathered:
+            raise UsageError(
+                f"The criterion {name} needs {statistic!r}, which is gathered while training and was not; score a "
+                f"training of its own."
+            )
+        mask.require(self.gathered[statistic])
+        return self.gathered[statistic]
 
 
 Criterion = Callable[[nn.Module, Mask, Probe], Scores]
+
+
+@runtime_checkable
+class Adjusting(Protocol):
+    """A criterion that also changes the weights that stay, so that the output changes least."""
+
+    def __call__(self, model: nn.Module, mask: Mask, probe: Probe) -> Scores:
+        """The scores; writes nothing."""
+
+    def adjusted(self, model: nn.Module, before: Mask, after: Mask, probe: Probe) -> dict[str, Tensor]:
+        """Parameters that change -> their new values, once `before` was cut to `after`; writes nothing."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Needs:
+    """What a criterion wants in its probe, and when.
+
+    Args:
+        scored_at: the moment of training at which it scores, unless a recipe says otherwise.
+        data: batches and loss.
+        initial: the initial weights.
+        gathered: statistics summed along the training (names of `tombola.training.gather`).
+        passes: forward-backward passes over each batch, for the estimate of its cost; 0: none.
+        units: it scores whole units (rows, filters): its natural granularity.
+    """
+
+    scored_at: Moment = Moment.END
+    data: bool = False
+    initial: bool = False
+    gathered: tuple[str, ...] = ()
+    passes: float = 0.0
+    units: bool = False
+
+
+_Kind = TypeVar("_Kind", bound=Callable[..., Any])
+_NOTHING = Needs()
+
+
+def needs(**what: Any) -> Callable[[_Kind], _Kind]:
+    """Say of a criterion (a function, or a frozen dataclass with `__call__`) what it needs: the fields of `Needs`.
+
+    >>> @needs(initial=True)
+    ... def moved(model, mask, probe):
+    ...     ...
+    >>> needs_of(moved).initial
+    True
+    """
+    said = Needs(**what)
+
+    def note(criterion: _Kind) -> _Kind:
+        criterion.__tombola_needs__ = said  # type: ignore[attr-defined]
+        return criterion
+
+    return note
+
+
+def needs_of(criterion: object) -> Needs:
+    """What `needs` said of a criterion; nothing where it said nothing."""
+    found: Needs = getattr(criterion, "__tombola_needs__", _NOTHING)
+    return found
+
+
+def label_of(criterion: object) -> str:
+    """How errors call a criterion.
+
+    >>> from tombola.criteria.weights import magnitude
+    >>> label_of(magnitude)
+    'magnitude'
+    """
+    return str(getattr(criterion, "__name__", type(criterion).__name__))

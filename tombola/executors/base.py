@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from tombola.requests import Answer, At, Request
+from tombola.requests import Adjusted, Answer, At, Request
 
 __all__ = ["Busy", "Done", "Executor", "Failed", "Job", "Missing", "OnProgress", "Outcome"]
 
@@ -41,10 +41,10 @@ class Busy:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Missing:
-    """The state it starts from is not in the store; that fit must make it again first."""
+    """The state it starts from is not in the store; that fit or prune must make it again first."""
 
     digest: str
-    needs: At
+    needs: At | Adjusted
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import time
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,10 +11,12 @@ from pathlib import Path
 
 import torch
 
+from tombola.criteria import Probe
 from tombola.errors import StoreError, TombolaError
 from tombola.executors.base import Busy, Done, Failed, Job, Missing, Outcome
 from tombola.masks import Mask
-from tombola.requests import At, Curve, Fit, Init, Moment, Prune, Pruned, Start, Trained
+from tombola.requests import Adjusted, Answer, At, Curve, Fit, Init, Made, Moment, Prune, Pruned, Start, Trained
+from tombola.resets import Ground
 from tombola.scopes import Scope
 from tombola.store import Damaged, Store
 from tombola.tasks import Task
@@ -22,15 +25,15 @@ from tombola.training.device import resolve_device
 from tombola.training.loop import Stopped
 from tombola.training.state import State, load_state, state_of
 
-__all__ = ["compute", "provenance", "unmet"]
+__all__ = ["compute", "provenance", "state_digest", "unmet"]
 
 
 _MAKERS = ("engine", "variant", "torch", "processor", "threads")  # what may change the last bit of a number
 
 
 class _NeedsState(Exception):
-    def __init__(self, at: At) -> None:
-        self.at = at
+    def __init__(self, start: At | Adjusted) -> None:
+        self.start = start
 
 
 class _Events:
@@ -88,6 +91,13 @@ def unmet(fit: Fit, answer: Trained, store: Store) -> set[int]:
     return {s for s in wished if fit.first <= s <= fit.last and not store.has(answer.states.get(s, "-"))}
 
 
+def state_digest(start: At | Adjusted, answer: Answer | None) -> str | None:
+    """Under which digest the store would have a state, by the answer that made it."""
+    if isinstance(start, Adjusted):
+        return answer.state if isinstance(answer, Pruned) else None
+    return answer.states.get(start.step) if isinstance(answer, Trained) else None
+
+
 def compute(
     task: Task, store: Store, job: Job, *, progress: Callable[[int], None], stopping: Callable[[], bool], device: str
 ) -> Outcome:
@@ -104,7 +114,7 @@ def compute(
                 return _prune(task, store, job, job.request)
             return _fit(task, store, job, job.request, progress, stopping, device)
     except _NeedsState as missing:
-        return Missing(digest=job.digest, needs=missing.at)
+        return Missing(digest=job.digest, needs=missing.start)
     except StoreError as error:
         return Failed(digest=job.digest, cause=str(error), fatal=True)
     except TombolaError as error:
@@ -118,10 +128,15 @@ def compute(
 
 
 def _start(task: Task, store: Store, start: Start) -> State:
+    """The weights and buffers that a start means."""
     if isinstance(start, Init):
         return state_of(task.build(start.seed, at_most=start.at_most))
-    answer = store.get(start.fit)
-    digest = answer.states.get(start.step) if isinstance(answer, Trained) else None
+    if isinstance(start, Made):
+        trained = {} if start.trained is None else _start(task, store, start.trained)
+        initial = _start(task, store, start.initial)
+        return start.reset(Ground(initial=initial, trained=trained, mask=start.mask, seed=start.seed))
+    answer = store.get(start.prune if isinstance(start, Adjusted) else start.fit)
+    digest = state_digest(start, answer)
     if digest is None:
         raise _NeedsState(start)
     try:
@@ -132,13 +147,31 @@ def _start(task: Task, store: Store, start: Start) -> State:
 
 def _prune(task: Task, store: Store, job: Job, request: Prune) -> Done:
     answer = store.get(job.digest)
-    if not isinstance(answer, Pruned):
-        model = task.build(0)
+    if not isinstance(answer, Pruned) or (answer.state is not None and not store.has(answer.state)):
+        model, begun = task.build(0), time.perf_counter()
         load_state(model, _start(task, store, request.start))
-        mask = request.pruner(model, request.mask, request.keep, task.probe(request.seed))
-        answer = Pruned(request=job.digest, mask=mask)
+        cut = request.pruner.cut(model, request.mask, request.keep, _probe(task, store, request))
+        state = None
+        if cut.adjusted:
+            state = store.keep({**state_of(model), **{n: v.cpu() for n, v in cut.adjusted.items()}}, cut.mask)
+        answer = Pruned(request=job.digest, mask=cut.mask, seconds=time.perf_counter() - begun, state=state)
         store.put(job.digest, request, answer)
     return Done(digest=job.digest, answer=answer)
+
+
+def _probe(task: Task, store: Store, request: Prune) -> Probe:
+    """What the criterion of a request may look at: examples of the task, initial weights, gathered sums."""
+    probe = task.probe(request.seed, request.probe)
+    if request.initial is not None:
+        probe = replace(probe, initial=_start(task, store, request.initial))
+    if isinstance(request.start, At):
+        answer = store.get(request.start.fit)
+        digests = answer.gathered if isinstance(answer, Trained) else {}
+        try:
+            probe = replace(probe, gathered={name: store.state(digest) for name, digest in digests.items()})
+        except Damaged as error:
+            raise _NeedsState(request.start) from error
+    return probe
 
 
 def _fit(

@@ -6,29 +6,37 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args
 
+from tombola.allocation import ALLOCATIONS
+from tombola.criteria import CRITERIA
 from tombola.errors import UsageError, suggest
+from tombola.granularity.registry import GRANULARITIES
 from tombola.models.net import Net
-from tombola.requests import Moment
+from tombola.registry import Registry, name_of
+from tombola.requests import Moment, ProbeSpec
+from tombola.resets import RESETS, RESETS_PRUNED
+from tombola.schedules import SCHEDULES
+from tombola.specs import added
 from tombola.training.optimizers import LrSchedule, Optimizer
 from tombola.training.settings import Loss, Training
 
-__all__ = ["AllocationName", "ControlName", "CriterionName", "Recipe", "ResetName", "SearchName"]
+__all__ = ["ControlName", "Recipe", "SearchName"]
 
 SearchName = Literal["imp", "oneshot"]
-AllocationName = Literal["layerwise", "global"]
-CriterionName = Literal["magnitude", "random"]
-ControlName = Literal["reinit", "shuffled", "small-dense"]
+ControlName = Literal["reinit", "shuffled", "small-dense", "untrained", "inverted", "random-labels", "random-inputs"]
 EndpointName = Literal["early-stop", "end"]
-ResetName = Literal["rewind", "fine-tune"]
 
 _AUTO = "auto"
-_CHOICES = {
-    "search": SearchName,
-    "allocation": AllocationName,
-    "criterion": CriterionName,
-    "reset": ResetName,
-    "endpoint": EndpointName,
+_WORDS = {"search": SearchName, "endpoint": EndpointName}
+_NAMED: dict[str, Registry] = {
+    "criterion": CRITERIA,
+    "allocation": ALLOCATIONS,
+    "granularity": GRANULARITIES,
+    "schedule": SCHEDULES,
+    "reset": RESETS,
+    "reset_pruned": RESETS_PRUNED,
 }
+_NATURAL = "natural"
+_TRAINING = {"schedule": "lr_schedule"}  # field of `Training` -> of a recipe, where `schedule` is that of pruning
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,24 +56,30 @@ class Recipe:
         l2: adds l2 * w to the gradient of prunable weights.
         clip_norm: largest norm of the whole gradient; 0: no clipping.
         optimizer: with its hyper-parameters.
-        schedule: of the learning rate.
+        lr_schedule: of the learning rate.
         eval_every: steps between evaluations.
         normalise: of the inputs: unit, pixel, standard or none.
         validation: examples drawn from the training set; 0: 5,000 of 50,000 or more, else a tenth.
         split_seed: of that draw, the same for all replicates.
-        search: imp (iterative), or oneshot (each level cut from the one dense training).
+        search: imp (iterative), oneshot (each level cut from the one dense training), ... (tombola list searches).
         levels: prunings; level 0 is the dense network.
-        rate: fraction of the surviving weights that goes at each level.
+        schedule: how the density falls from level to level: geometric, linear:final=0.1, custom:densities=0.5/0.2, ...
+            (tombola list schedules); one-shot and custom set the number of levels themselves.
+        rate: fraction of the surviving weights that goes at each level (geometric schedule).
         output_factor: factor of the rate for the output layer (layerwise allocation).
         output_layer: name of its weight; empty: the last prunable tensor.
-        allocation: layerwise (each layer loses its rate), or global (one threshold).
-        criterion: what a weight's survival goes by.
+        allocation: layerwise (each layer loses its rate), global (one threshold), ... (tombola list allocations).
+        criterion: what a weight's survival goes by: magnitude, snip, ..., or package.module:name, each with options:
+            NAME:option=value,... (tombola list criteria).
+        granularity: weight, unit or filter (tombola list granularities); natural: the criterion's own.
+        probe: the examples that a criterion looks at.
         score_at: where weights are scored: early-stop, end, init or a step; auto: where the criterion says.
         search_steps: length of the searching trainings; 0: whole ones, which are the tickets themselves.
         rewind_to: step whose weights the survivors take back.
-        reset: rewind, or fine-tune (weights go on from the end).
+        reset: what survivors restart from: rewind, lr-rewind, fine-tune, ... (tombola list resets).
+        reset_pruned: where pruned places stand: zero, or a constant (tombola list resets-pruned).
         protect: patterns over parameter names that are never pruned.
-        controls: trained beside each ticket.
+        controls: trained beside each ticket (tombola list controls).
         draws: of each random re-initialisation, averaged within the replicate.
         replicates: runs of the whole procedure, each with its own init and data order.
         seed: of everything.
@@ -85,22 +99,26 @@ class Recipe:
     l2: float = 0.0
     clip_norm: float = 0.0
     optimizer: Optimizer = field(default_factory=Optimizer)
-    schedule: LrSchedule = field(default_factory=LrSchedule)
+    lr_schedule: LrSchedule = field(default_factory=LrSchedule)
     eval_every: int = 25
     normalise: str = "unit"
     validation: int = 0
     split_seed: int = 0
     search: SearchName = "imp"
     levels: int = 17
+    schedule: str = added("geometric")
     rate: float = 0.2
     output_factor: float = 0.5
     output_layer: str = ""
-    allocation: AllocationName = "layerwise"
-    criterion: CriterionName = "magnitude"
+    allocation: str = "layerwise"
+    criterion: str = "magnitude"
+    granularity: str = added(_NATURAL)
+    probe: ProbeSpec = added(ProbeSpec())
     score_at: str = _AUTO
     search_steps: int = 0
     rewind_to: int = 0
-    reset: ResetName = "rewind"
+    reset: str = "rewind"
+    reset_pruned: str = added("zero")
     protect: tuple[str, ...] = ()
     controls: tuple[ControlName, ...] = ("reinit", "shuffled")
     draws: int = 1
@@ -115,10 +133,13 @@ class Recipe:
             _whole(name, getattr(self, name), 1)
         for name in ("search_steps", "rewind_to", "seed"):
             _whole(name, getattr(self, name), 0)
-        for name, kind in _CHOICES.items():
+        for name, kind in _WORDS.items():
             if getattr(self, name) not in get_args(kind):
                 known = suggest(str(getattr(self, name)), get_args(kind))
                 raise UsageError(f"Unknown {name} {getattr(self, name)!r}. {known}")
+        for name, registry in _NAMED.items():
+            if (name, getattr(self, name)) != ("granularity", _NATURAL):
+                name_of(_text(name, getattr(self, name)), registry, name)
         for control in self.controls:
             if control not in get_args(ControlName):
                 raise UsageError(f"Unknown control {control!r}. {suggest(str(control), get_args(ControlName))}")
@@ -140,12 +161,12 @@ class Recipe:
         moment = self.moment
         if isinstance(moment, int) and not self.rewind_to <= moment <= searching:
             raise UsageError(f"score_at is step {moment}; expected {self.rewind_to} to {searching}.")
-        if self.reset == "fine-tune":
+        if name_of(self.reset, RESETS, "reset") == "fine-tune":
             if self.rewind_to:
                 raise UsageError("reset 'fine-tune' goes on from the end, so it cannot rewind; leave rewind_to at 0.")
-            if self.schedule.at(self.steps, self.steps) <= 0:
+            if self.lr_schedule.at(self.steps, self.steps) <= 0:
                 raise UsageError(
-                    "reset 'fine-tune' trains at the schedule's last rate, which is 0 here; use another schedule."
+                    "reset 'fine-tune' trains at the schedule's last rate, which is 0 here; use another lr_schedule."
                 )
 
     @property
@@ -164,12 +185,22 @@ class Recipe:
 
     def training(self) -> Training:
         """The part that says how a network is trained."""
-        return Training(**{f.name: getattr(self, f.name) for f in fields(Training)})
+        own = {_TRAINING.get(f.name, f.name): f.name for f in fields(Training)}
+        return Training(**{theirs: getattr(self, ours) for ours, theirs in own.items()})
 
     def procedure(self) -> dict[str, Any]:
         """The part that says what is searched: with the task's fingerprint, the identity of the experiment."""
-        elsewhere = {"name", "summary", "data", "model", "net", *(f.name for f in fields(Training))}
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in elsewhere}
+        training = {_TRAINING.get(f.name, f.name) for f in fields(Training)}
+        elsewhere = {"name", "summary", "data", "model", "net", *training}
+        found = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in elsewhere}
+        neutral = {f.name: f.metadata["neutral"] for f in fields(self) if "neutral" in f.metadata}
+        return {name: value for name, value in found.items() if name not in neutral or value != neutral[name]}
+
+
+def _text(name: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise UsageError(f"{name} is {value!r}; expected text: NAME[:option=value,...].")
+    return value
 
 
 def _whole(name: str, value: object, least: int) -> None:

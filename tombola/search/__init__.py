@@ -1,15 +1,18 @@
-"""Searches: generators that ask for trainings and masks. They read like the papers' pseudo-code."""
+"""Searches: generators that ask for trainings and masks. They read like the papers' pseudo-code.
+
+Importing this package costs nothing: names are listed without torch, and each search is loaded when it is chosen.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from tombola.requests import Search
-from tombola.search.controls import CONTROLS
-from tombola.search.imp import imp
-from tombola.search.oneshot import oneshot
-from tombola.search.plan import Plan, Reset
+from tombola.lazy import lazily
+from tombola.search.registry import CONTROLS, SEARCHES
 
-__all__ = ["CONTROLS", "SEARCHES", "Plan", "Reset", "imp", "oneshot"]
+if TYPE_CHECKING:
+    from tombola.search.plan import Plan
 
-SEARCHES: dict[str, Callable[[Plan], Search]] = {"imp": imp, "oneshot": oneshot}
+__all__ = ["CONTROLS", "SEARCHES", "Plan"]
+
+__getattr__ = lazily(__name__, {"Plan": "tombola.search.plan"})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tombola.requests import TICKET, Found, Round, Search
 from tombola.search.controls import controls
-from tombola.search.plan import Plan, cut, first_round, ground, mask_in, ticket
+from tombola.search.plan import Plan, cut, cuts_in, first_round, ground, ticket
 
 __all__ = ["oneshot"]
 
@@ -18,7 +18,7 @@ def oneshot(plan: Plan) -> Search:
     base, mask = ground(plan, answers), plan.dense
     for level in plan.levels:
         answers = yield cut(plan, level, base.dense, plan.dense)
-        mask = mask_in(answers)
-        fit = ticket(plan, mask, base, base.dense)
-        yield Round(level=level, aside={TICKET: fit, **controls(plan, level, fit, base)})
+        cuts = cuts_in(answers)
+        mask, fit = cuts.mask, ticket(plan, cuts, base, base.dense)
+        yield Round(level=level, aside={TICKET: fit, **controls(plan, level, fit, base, cuts)})
     return Found(mask=mask)

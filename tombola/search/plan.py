@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from enum import Enum
 from typing import Any
 
+from tombola.criteria import needs_of
 from tombola.masks import Mask
 from tombola.pruning import Pruner
 from tombola.requests import (
     CUT,
     TICKET,
+    Adjusted,
     Answer,
     Arm,
     At,
     Fit,
     Init,
+    Made,
     Moment,
+    ProbeSpec,
     Prune,
     Pruned,
     Request,
@@ -25,19 +28,25 @@ from tombola.requests import (
     Start,
     Trained,
 )
+from tombola.resets import FineTune, LrRewind, Remake, Reset, Rewind, facts_of
 from tombola.streams import derive
 
-__all__ = ["Ground", "Plan", "Reset", "cut", "first_round", "ground", "level_round", "mask_in", "searched_in", "ticket"]
+__all__ = [
+    "CUTS",
+    "Cuts",
+    "Ground",
+    "Plan",
+    "cut",
+    "cuts_in",
+    "first_round",
+    "ground",
+    "level_round",
+    "searched_in",
+    "ticket",
+]
 
 SEARCHED = Arm(name="search")
 FRESH = "fresh"
-
-
-class Reset(Enum):
-    """What the survivors of a cut restart from."""
-
-    REWIND = "rewind"
-    FINE_TUNE = "fine-tune"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,7 +61,9 @@ class Plan:
         score_at: where in a searching training weights are scored: a moment or a step; `INIT` is the initial weights.
         steps: of a whole training.
         rewind_to: step k whose weights the survivors take.
-        reset: rewind, or fine-tune (weights go on from the end, at the schedule's last learning rate).
+        reset: what the survivors restart from.
+        pruned: where pruned places stand while the ticket trains; None: at 0.
+        probe: the examples that a criterion looks at.
         search_steps: length of the searching trainings; None: whole trainings, which are the tickets themselves.
         controls: names of `tombola.search.CONTROLS`.
         draws: of each random re-initialisation.
@@ -65,7 +76,9 @@ class Plan:
     score_at: int | Moment
     steps: int
     rewind_to: int = 0
-    reset: Reset = Reset.REWIND
+    reset: Reset = field(default_factory=Rewind)
+    pruned: Remake | None = None
+    probe: ProbeSpec = field(default_factory=ProbeSpec)
     search_steps: int | None = None
     controls: tuple[str, ...] = ()
     draws: int = 1
@@ -93,12 +106,24 @@ class Plan:
         return Fit(**{"start": start, "mask": mask, "last": self.steps, "order": order, "noise": noise, **changes})
 
     def shortened(self, fit: Fit) -> Fit:
-        """The searching form of a training, which keeps the state that is scored."""
-        keep = (
-            *fit.keep,
-            *(() if isinstance(self.score_at, Moment) and self.score_at is not Moment.EARLY_STOP else (self.score_at,)),
+        """The searching form of a training: keeps the state that is scored, gathers what the criterion sums."""
+        early = isinstance(self.score_at, Moment) and self.score_at is not Moment.EARLY_STOP
+        keep = fit.keep if early else (*fit.keep, self.score_at)
+        gather = needs_of(self.pruner.criterion).gathered
+        return replace(fit, last=self.search_steps or fit.last, keep=keep, gather=gather)
+
+    def prune(self, start: Start, mask: Mask, keep: int, *, inverted: bool = False, **probe: bool) -> Prune:
+        """Cut `mask` down to `keep` by the weights of `start`; `probe`: what a control changes in the probe."""
+        wanted, spec = needs_of(self.pruner.criterion), replace(self.probe, **probe)
+        return Prune(
+            start=start,
+            mask=mask,
+            pruner=replace(self.pruner, inverted=inverted),
+            keep=keep,
+            seed=derive(self.seed, "prune"),
+            initial=self.init() if wanted.initial else None,
+            probe=spec if wanted.data else None,
         )
-        return replace(fit, last=self.search_steps or fit.last, keep=keep)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,6 +137,20 @@ class Ground:
 
     dense: Trained
     fresh: Mapping[int, At] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cuts:
+    """What pruning gave at a level.
+
+    Args:
+        masks: control -> its mask.
+        adjusted: the survivors as the criterion adjusted them; None: as they were trained.
+    """
+
+    mask: Mask
+    masks: Mapping[str, Mask] = field(default_factory=dict)
+    adjusted: Adjusted | None = None
 
 
 def landmarks(steps: int) -> tuple[int, ...]:
@@ -161,23 +200,59 @@ def ground(plan: Plan, answers: Mapping[Arm, Answer]) -> Ground:
     return Ground(dense=searched_in(answers), fresh=fresh)
 
 
+CUTS: dict[str, dict[str, bool]] = {
+    "inverted": {"inverted": True},
+    "random-labels": {"random_labels": True},
+    "random-inputs": {"random_inputs": True},
+}
+"""Controls that need a mask of their own, cut by the same criterion in another way."""
+
+
 def cut(plan: Plan, level: int, searched: Trained, mask: Mask) -> Round:
-    """Score a searching training and cut `mask` down to the budget of a level."""
+    """Score a searching training and cut `mask` down to the budget of a level; with the masks of controls."""
     start = plan.init() if plan.score_at is Moment.INIT else searched.at(plan.score_at)
-    seed, keep = derive(plan.seed, "prune"), plan.keeps[level - 1]
-    return Round(level=level, ask={CUT: Prune(start=start, mask=mask, pruner=plan.pruner, keep=keep, seed=seed)})
+    keep = plan.keeps[level - 1]
+    others = {
+        Arm(name=f"cut-{name}"): plan.prune(start, mask, keep, **CUTS[name]) for name in plan.controls if name in CUTS
+    }
+    return Round(level=level, ask={CUT: plan.prune(start, mask, keep), **others})
 
 
-def mask_in(answers: Mapping[Arm, Answer]) -> Mask:
-    """The mask that a cut gave."""
-    answer = answers[CUT]
+def cuts_in(answers: Mapping[Arm, Answer]) -> Cuts:
+    """What a cut gave to the ticket and to the controls."""
+    found = _pruned(answers, CUT)
+    masks = {
+        name: _pruned(answers, Arm(name=f"cut-{name}")).mask for name in CUTS if Arm(name=f"cut-{name}") in answers
+    }
+    return Cuts(mask=found.mask, masks=masks, adjusted=None if found.state is None else Adjusted(prune=found.request))
+
+
+def _pruned(answers: Mapping[Arm, Answer], arm: Arm) -> Pruned:
+    answer = answers[arm]
     assert isinstance(answer, Pruned)
-    return answer.mask
+    return answer
 
 
-def ticket(plan: Plan, mask: Mask, base: Ground, before: Trained) -> Fit:
-    """The training under a mask that the search found: rewound, or going on from the training `before`."""
-    if plan.reset is Reset.FINE_TUNE:
-        return plan.fit(before.at(Moment.END), mask, held_rate=plan.steps)
-    start = base.dense.at(plan.rewind_to) if plan.rewind_to else plan.init()
-    return plan.fit(start, mask, first=plan.rewind_to)
+def ticket(plan: Plan, cuts: Cuts, base: Ground, before: Trained) -> Fit:
+    """The training under a mask that the search found: from what the reset makes of the survivors.
+
+    Args:
+        before: the training whose weights were scored.
+    """
+    mask, trained = cuts.mask, cuts.adjusted or before.at(Moment.END)
+    rewound = base.dense.at(plan.rewind_to) if plan.rewind_to else plan.init()
+    if isinstance(plan.reset, FineTune):
+        return plan.fit(trained, mask, held_rate=plan.steps)
+    if isinstance(plan.reset, LrRewind):
+        return plan.fit(trained, mask, first=plan.rewind_to)
+    start: Start = rewound
+    if not isinstance(plan.reset, Rewind):
+        start = _made(plan, plan.reset, rewound, trained, mask)
+    dense = facts_of(plan.reset).dense
+    frozen = None if plan.pruned is None else _made(plan, plan.pruned, rewound, trained, mask)
+    return plan.fit(start, None if dense else mask, first=plan.rewind_to, frozen=frozen)
+
+
+def _made(plan: Plan, remake: Remake, initial: Start, trained: Start, mask: Mask) -> Made:
+    seen = trained if facts_of(remake).trained else None
+    return Made(reset=remake, initial=initial, trained=seen, mask=mask, seed=derive(plan.seed, "reset"))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from tombola.shrinking.effective import Effective, effective
 from tombola.shrinking.entry import shrink
 from tombola.shrinking.lossy import structured
 from tombola.shrinking.report import Shrunk
 
-__all__ = ["Shrunk", "shrink", "structured"]
+__all__ = ["Effective", "Shrunk", "effective", "shrink", "structured"]

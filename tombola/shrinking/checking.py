@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -10,9 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from tombola.errors import UsageError
+from tombola.masks import Mask
 from tombola.shrinking.tracing import Arguments, tensors_in
+from tombola.training.enforce import apply_mask
 
-__all__ = ["as_arguments", "difference", "run", "trials"]
+__all__ = ["as_arguments", "difference", "first_line", "like", "masked_copy", "require_runs", "run", "trials"]
 
 TOLERANCES = {torch.float64: 1e-12, torch.float32: 1e-5}
 """dtype -> largest error, relative to 1 + the largest output; half precision and others: 2e-2."""
@@ -53,6 +56,38 @@ def run(model: nn.Module, arguments: Arguments) -> list[Tensor]:
         return tensors_in(model(*args, **kwargs))
 
 
+def masked_copy(model: nn.Module, mask: Mask) -> nn.Module:
+    """A copy of `model` in eval mode, with pruned weights at 0. Raises `UsageError` where the mask does not fit."""
+    try:
+        masked = copy.deepcopy(model)
+    except Exception as error:
+        raise UsageError(
+            f"{type(model).__name__} cannot be copied ({first_line(error)}); shrinking works on a copy.deepcopy of it."
+        ) from error
+    apply_mask(masked, mask)
+    return masked.eval()
+
+
+def require_runs(model: nn.Module, arguments: Arguments) -> None:
+    """Raises `UsageError` unless the model takes the arguments and gives tensors."""
+    try:
+        outputs = run(model, arguments)
+    except Exception as error:
+        shapes = [tuple(x.shape) if isinstance(x, Tensor) else x for x in (*arguments[0], *arguments[1].values())]
+        raise UsageError(
+            f"{type(model).__name__} does not take the example ({shapes}): {first_line(error)}. Give a batch like "
+            f"those that the model is called with."
+        ) from error
+    if not outputs:
+        raise UsageError(f"{type(model).__name__} returns no tensor for the example; there is nothing to keep equal.")
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error, cut to a length that fits in a message."""
+    text = str(error).strip().split("\n")[0] or type(error).__name__
+    return text if len(text) <= 160 else f"{text[:157]}..."
+
+
 def difference(one: Sequence[Tensor], other: Sequence[Tensor]) -> str:
     """How two lists of outputs differ beyond rounding; empty: they do not.
 
@@ -84,7 +119,7 @@ def trials(model: nn.Module, arguments: Arguments) -> Iterator[tuple[Arguments, 
     The longer one is left out where the model does not take it.
     """
     generator = torch.Generator().manual_seed(0)
-    drawn = [_like(arguments, generator) for _ in range(2)]
+    drawn = [like(arguments, generator) for _ in range(2)]
     for tried in (arguments, *drawn):
         yield tried, run(model, tried)
     longer = _mapped(arguments, lambda tensor: torch.cat([tensor, tensor.flip(0)]) if tensor.ndim else tensor)
@@ -95,7 +130,7 @@ def trials(model: nn.Module, arguments: Arguments) -> Iterator[tuple[Arguments, 
     yield longer, outputs
 
 
-def _like(arguments: Arguments, generator: torch.Generator) -> Arguments:
+def like(arguments: Arguments, generator: torch.Generator) -> Arguments:
     """Random floats of the same mean and spread; of other tensors the same values in another order."""
 
     def draw(tensor: Tensor) -> Tensor:

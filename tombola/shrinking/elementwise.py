@@ -17,7 +17,8 @@ def unary(call: Call) -> Outcome:
     x: Value = call.first
     if any(isinstance(other, Value | Weight) for other in call.operands()[1:]):
         return f"{call.place} has a limit that is a tensor"
-    return replace(x, shape=call.shape, constants=_finite(call.on(x.constants), x.constants))
+    constants = x.constants if call.book.paths else _finite(call.on(x.constants), x.constants)
+    return replace(x, shape=call.shape, constants=constants)
 
 
 def binary(call: Call) -> Outcome:
@@ -36,7 +37,7 @@ def binary(call: Call) -> Outcome:
     blocked = False
     constants = []
     for side in sides:
-        value, fills = _channels(side, axis - rank, width)
+        value, fills = _channels(call, side, axis - rank, width)
         constants.append(value.expand(width))
         if isinstance(side, Value) and not side.whole and fills:
             units.append(side.units)
@@ -46,17 +47,18 @@ def binary(call: Call) -> Outcome:
             blocked |= fills and width > 1
     if not units:
         return f"{call.place} spreads one channel over others"
-    for other in units[1:]:
-        call.book.tie(units[0], other)
-    numbers = [
-        side if not isinstance(side, Value | Weight) else row for side, row in zip(sides, constants, strict=True)
-    ]
-    result = _finite(call.on(*numbers).expand(width), *constants)
-    if call.op == "mul":
-        result = torch.where((constants[0] == 0) | (constants[1] == 0), 0.0, result)
-    made = Value(shape=call.shape, axis=axis, units=units[0], constants=result)
+    if call.book.paths:
+        result = constants[0] + constants[1]  # constant where both are
+    else:
+        numbers = [
+            side if not isinstance(side, Value | Weight) else row for side, row in zip(sides, constants, strict=True)
+        ]
+        result = _finite(call.on(*numbers).expand(width), *constants)
+        if call.op == "mul":
+            result = torch.where((constants[0] == 0) | (constants[1] == 0), 0.0, result)
+    made = Value(shape=call.shape, axis=axis, units=call.book.merge(units), constants=result)
     if blocked:
-        call.book.pin(made, f"{call.place} joins it with a tensor that stays whole")
+        call.book.hold(made, f"{call.place} joins it with a tensor that stays whole")
     return made
 
 
@@ -68,13 +70,13 @@ def prelu(call: Call) -> Outcome:
         return f"{call.place} has computed slopes"
     slopes = slope.tensor.double().cpu()
     if slopes.numel() > 1:
-        if slope.lock or x.axis != 1:
+        if x.axis != 1 or (slope.lock and not call.book.paths):
             return slope.lock or f"{call.place} has its channels elsewhere"
         call.book.cuts.append(Cut(name=slope.name, dim=0, units=x.units))
     return replace(x, constants=torch.where(x.constants < 0, slopes * x.constants, x.constants))
 
 
-def _channels(side: object, axis: int, width: int) -> tuple[Tensor, bool]:
+def _channels(call: Call, side: object, axis: int, width: int) -> tuple[Tensor, bool]:
     """The constants of one side along `axis` (from behind), and whether it has as many channels as the result."""
     if not isinstance(side, Value | Weight):
         return torch.tensor([float(side)], dtype=torch.float64), False  # type: ignore[arg-type]
@@ -83,7 +85,8 @@ def _channels(side: object, axis: int, width: int) -> tuple[Tensor, bool]:
         return side.constants, fills
     if isinstance(side, Weight) and side.tensor.numel() == 1:
         return side.tensor.detach().double().cpu().flatten(), fills
-    return torch.tensor([ALIVE], dtype=torch.float64), fills
+    known = isinstance(side, Weight) and call.book.paths  # not its value, but that it is the same for every input
+    return torch.tensor([0.0 if known else ALIVE], dtype=torch.float64), fills
 
 
 def _finite(result: Tensor, *constants: Tensor) -> Tensor:

@@ -11,14 +11,13 @@ from torch import Tensor, nn
 
 from tombola.errors import UsageError
 from tombola.masks import Mask
-from tombola.shrinking.checking import as_arguments, difference, run, trials
+from tombola.shrinking.checking import as_arguments, difference, first_line, masked_copy, require_runs, run, trials
 from tombola.shrinking.flow import Staying, solve
 from tombola.shrinking.report import Shrunk
 from tombola.shrinking.surgery import cut
 from tombola.shrinking.tracing import Arguments, Trace, trace
 from tombola.shrinking.values import Book
 from tombola.shrinking.walking import walk
-from tombola.training.enforce import apply_mask
 from tombola.training.places import bare
 
 __all__ = ["shrink"]
@@ -69,10 +68,10 @@ def shrink(
     if not isinstance(model, nn.Module):
         raise UsageError(f"The model is a {type(model).__name__}; expected a torch.nn.Module.")
     arguments = as_arguments(example)
-    masked = _masked_copy(bare(model), mask)
+    masked = masked_copy(bare(model), mask)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
-        _require_runs(masked, arguments)
+        require_runs(masked, arguments)
         result = _shrunk(masked, mask, arguments, gather=inputs == "gather")
     if strict and result.fallback:
         raise UsageError(
@@ -80,30 +79,6 @@ def shrink(
             f"With strict=False what can be had is returned."
         )
     return result
-
-
-def _masked_copy(model: nn.Module, mask: Mask) -> nn.Module:
-    try:
-        masked = copy.deepcopy(model)
-    except Exception as error:
-        raise UsageError(
-            f"{type(model).__name__} cannot be copied ({_line(error)}); shrinking works on a copy.deepcopy of it."
-        ) from error
-    apply_mask(masked, mask)
-    return masked.eval()
-
-
-def _require_runs(model: nn.Module, arguments: Arguments) -> None:
-    try:
-        outputs = run(model, arguments)
-    except Exception as error:
-        shapes = [tuple(x.shape) if isinstance(x, Tensor) else x for x in (*arguments[0], *arguments[1].values())]
-        raise UsageError(
-            f"{type(model).__name__} does not take the example ({shapes}): {_line(error)}. Give a batch like those "
-            f"that the model is called with."
-        ) from error
-    if not outputs:
-        raise UsageError(f"{type(model).__name__} returns no tensor for the example; there is nothing to keep equal.")
 
 
 def _shrunk(masked: nn.Module, mask: Mask, arguments: Arguments, *, gather: bool) -> Shrunk:
@@ -114,7 +89,7 @@ def _shrunk(masked: nn.Module, mask: Mask, arguments: Arguments, *, gather: bool
     try:
         found = trace(masked, arguments)
     except Exception as error:
-        return _whole(masked, mask, f"torch.export cannot follow it ({_line(error)})")
+        return _whole(masked, mask, f"torch.export cannot follow it ({first_line(error)})")
     causes: list[str] = []
     for follow, choose in [(True, True), (True, False), (False, True), (False, False)]:
         if choose and not gather:
@@ -125,7 +100,7 @@ def _shrunk(masked: nn.Module, mask: Mask, arguments: Arguments, *, gather: bool
             small, kept = cut(copy.deepcopy(masked), book, staying)
             why = _check(masked, small, arguments) or ("it would be larger" if _size(small) > before else "")
         except Exception as error:
-            why = _line(error)
+            why = first_line(error)
         if why:
             causes.append(why)
             continue
@@ -178,9 +153,3 @@ def _whole(masked: nn.Module, mask: Mask, why: str) -> Shrunk:
 
 def _size(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
-
-
-def _line(error: Exception) -> str:
-    """The first line of an error, cut to a length that fits in a message."""
-    text = str(error).strip().split("\n")[0] or type(error).__name__
-    return text if len(text) <= 160 else f"{text[:157]}..."

@@ -49,12 +49,15 @@ def solve(book: Book) -> Staying:
         for at in classes[units.numpy()].tolist():
             held.setdefault(at, why)
     needed[list(held)] = True
-    needs = [(classes[o.numpy()], classes[i.numpy()], matrix.numpy()) for o, i, matrix in reversed(book.needs)]
+    needs = [
+        (classes[o.numpy()], classes[i.numpy()], None if matrix is None else matrix.numpy())
+        for o, i, matrix in reversed(book.needs)
+    ]
     before = -1
     while before != needed.sum():
         before = needed.sum()
         for outputs, inputs, matrix in needs:
-            needed[inputs[matrix[needed[outputs]].any(0)]] = True
+            needed[inputs[needed[outputs] if matrix is None else matrix[needed[outputs]].any(0)]] = True
     kept = needed.copy()
     for units in book.tensors:
         members = classes[units.numpy()]

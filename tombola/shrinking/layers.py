@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from tombola.shrinking.values import ALIVE, Book, Call, Cut, Layer, Outcome, Value, Weight
+from tombola.shrinking.values import ALIVE, Book, Call, Cut, Layer, Outcome, Reading, Value, Weight
 
 __all__ = ["addmm", "batch_norm", "convolution", "linear"]
 
@@ -36,7 +36,7 @@ def convolution(call: Call) -> Outcome:
     found = re.search(r"(\d)d", call.op)
     if found is None or (not x.whole and x.axis != len(x.shape) - 1 - int(found.group(1))):
         return f"{call.place} has its channels elsewhere"
-    if lock := _locked(weight, bias):
+    if lock := _locked(call, weight, bias):
         return lock
     values, groups = weight.tensor.detach().double().cpu(), call["groups"]
     if transposed:  # (in, out / groups, ...) -> (out / groups, in, ...)
@@ -58,8 +58,9 @@ def batch_norm(call: Call) -> Outcome:
     if any(part is not None and not isinstance(part, Weight) for part in parts):
         return f"{call.place} has computed weights"
     held = [part for part in parts if part is not None]
-    if lock := next((part.lock for part in held if part.lock), "") or ("" if x.axis == 1 else f"{call.place}: no axis"):
-        return lock
+    lock = "" if call.book.paths else next((part.lock for part in held if part.lock), "")
+    if lock or x.axis != 1:
+        return lock or f"{call.place}: no axis"
     for part in held:
         call.book.cuts.append(Cut(name=part.name, dim=0, units=x.units))
     weight, bias, mean, variance = (None if part is None else part.tensor.detach().double().cpu() for part in parts)
@@ -76,7 +77,7 @@ def _matrix(call: Call, x: Value, weight: Weight | None, bias: Weight | None, ro
     """A matrix over the last dimension, whose rows are dimension `rows` of the weight."""
     if not x.whole and x.axis != len(x.shape) - 1:
         return f"{call.place} has its channels elsewhere"
-    if lock := _locked(weight, bias):
+    if lock := _locked(call, weight, bias):
         return lock
     assert weight is not None
     total = weight.tensor.detach().double().cpu()
@@ -115,6 +116,9 @@ def _layer(
     shift = torch.zeros(len(total), dtype=torch.float64) if bias is None else bias.tensor.detach().double().cpu()
     made = (shift + total[:, ~alive] @ constants[~alive]).masked_fill(~fixed, ALIVE)
     book.needs.append((outputs, inputs, present & alive))
+    places, read = outputs[:, None].expand(present.shape), alive.expand(present.shape)
+    places, read = (places, read) if rows == 0 else (places.t(), read.t())
+    book.readings.append(Reading(weight=weight.name, outputs=places, alive=read))
     book.cuts.append(Cut(name=weight.name, dim=rows, units=outputs))
     if not x.whole or gather:
         book.cuts.append(Cut(name=weight.name, dim=1 - rows, units=inputs))
@@ -154,14 +158,21 @@ def _grouped(
     if border:
         constants = constants.masked_fill(constants != 0, ALIVE)
     by_group, out_by_group = inputs.view(groups, columns), outputs.view(groups, wide // groups)
-    for members in (by_group[:, 1:], out_by_group):
+    for members in () if book.paths else (by_group[:, 1:], out_by_group):
         book.tie(by_group[:, :1].expand_as(members).reshape(-1), members.reshape(-1))
     if transposed:  # (out / groups, in) -> (groups, out / groups, in / groups)
         present, total = (m.view(-1, groups, columns).transpose(0, 1) for m in (present, total))
     else:
         present, total = (m.view(groups, -1, columns) for m in (present, total))
     columned = constants.view(groups, 1, columns)
-    fixed = ~(present & columned.isnan()).any(2).reshape(-1)
+    alive = columned.isnan()
+    fixed = ~(present & alive).any(2).reshape(-1)
+    if book.paths:
+        book.needs.append((outputs, inputs, torch.block_diag(*(present & alive))))
+        places, read = out_by_group[:, :, None].expand(present.shape), alive.expand(present.shape)
+        places, read = (m.transpose(1, 2) if transposed else m for m in (places, read))
+        places, read = (m.reshape(weight.shape[:2]) for m in (places, read))
+        book.readings.append(Reading(weight=weight.name, outputs=places, alive=read))
     sums = (total * columned.nan_to_num(nan=0.0)).sum(2).reshape(-1)
     shift = torch.zeros(wide, dtype=torch.float64) if bias is None else bias.tensor.detach().double().cpu()
     made = (sums + shift).masked_fill(~fixed, ALIVE)
@@ -178,12 +189,14 @@ def _made(
     return Value(shape=call.shape, axis=len(call.shape) + axis, units=outputs, constants=constants)
 
 
-def _locked(weight: object, bias: object) -> str:
-    """Why this weight and bias cannot be cut; empty: they can."""
+def _locked(call: Call, weight: object, bias: object) -> str:
+    """Why this weight and bias cannot be cut; empty: they can, or need not be."""
     for part in (weight, bias):
         if part is not None and not isinstance(part, Weight):
             return "its weights are computed"
     assert isinstance(weight, Weight)
+    if call.book.paths:
+        return ""
     if bias is not None and weight.name.rpartition(".")[0] != bias.name.rpartition(".")[0]:  # type: ignore[attr-defined]
         return "its bias is another module's"
     return weight.lock or (bias.lock if isinstance(bias, Weight) else "")

@@ -110,6 +110,7 @@ def pad(call: Call) -> Outcome:
         call.op in ("pad", "constant_pad_nd")
         and (call["mode"] or "constant") == "constant"
         and any(w > 0 for w in widths)
+        and not call.book.paths
     ):
         constants = constants.masked_fill(constants != float(call["value"] or 0), ALIVE)
     return replace(x, shape=call.shape, constants=constants)
@@ -125,7 +126,7 @@ def part(call: Call) -> Outcome:
         return replace(x, shape=call.shape, axis=x.axis - (axis < x.axis))
     if axis != x.axis:
         return replace(x, shape=call.shape)
-    call.book.pin(x, f"{call.place} counts its channels")
+    call.book.hold(x, f"{call.place} counts its channels")
     start = call["start"] or 0
     end = start + call["length"] if call.op == "narrow" else call["end"]
     row = torch.arange(len(x.units))[start : end : call["step"] or 1]
@@ -143,7 +144,7 @@ def parts(call: Call) -> Outcome:
         return tuple(replace(x, shape=shape, axis=x.axis - (axis < x.axis)) for shape in shapes)
     if axis != x.axis:
         return tuple(replace(x, shape=shape) for shape in shapes)
-    call.book.pin(x, f"{call.place} counts its channels")
+    call.book.hold(x, f"{call.place} counts its channels")
     sizes = [shape[axis] for shape in shapes]
     return tuple(
         replace(x, shape=shape, units=units, constants=constants)
@@ -166,14 +167,14 @@ def join(call: Call) -> Outcome:
         return Value(shape=call.shape, axis=axis, units=units, constants=constants)
     first = values[0]
     constants = first.constants
+    units = call.book.merge([value.units for value in values])
     for value in values[1:]:
-        call.book.tie(first.units, value.units)
         constants = constants.masked_fill(value.constants != constants, ALIVE)
     if len(values) < len(entries):
-        call.book.pin(first, f"{call.place} joins it with a tensor that stays whole")
+        call.book.hold(first, f"{call.place} joins it with a tensor that stays whole")
         constants = torch.full_like(constants, ALIVE)
     shift = call.op == "stack" and dim <= axis
-    return Value(shape=call.shape, axis=axis + shift, units=first.units, constants=constants)
+    return Value(shape=call.shape, axis=axis + shift, units=units, constants=constants)
 
 
 def spread(call: Call) -> Outcome:

@@ -6,13 +6,14 @@ belongs to one unit; a batch norm or a pooling passes the units of its input on,
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
-__all__ = ["ALIVE", "Book", "Call", "Cut", "Layer", "Outcome", "Value", "Weight"]
+__all__ = ["ALIVE", "Book", "Call", "Cut", "Layer", "Outcome", "Reading", "Value", "Weight"]
 
 ALIVE = float("nan")
 """Stands among the constants for a channel that depends on the input."""
@@ -88,22 +89,44 @@ class Layer:
     gather: int = 0
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Reading:
+    """One use of a weight, place by place of its first two dimensions.
+
+    Args:
+        weight: its name.
+        outputs: the unit that each place adds to.
+        alive: whether what each place reads depends on the input.
+    """
+
+    weight: str
+    outputs: Tensor
+    alive: Tensor
+
+
 class Book:
     """What the walk through the network found out about its units.
+
+    Args:
+        paths: ask what lies on a path from an input to an output, whatever the values: every constant is written as 0,
+            and nothing stays for the sake of a shape.
 
     Attributes:
         ties: pairs of equally long unit vectors that stay or go together.
         pins: units that must stay, with the reason.
-        needs: (outputs, inputs, matrix): output row needs input column.
+        needs: (outputs, inputs, matrix): output row needs input column; without a matrix each needs its own.
+        readings: every use of a weight by a layer that is followed.
         tensors: unit vectors of which at least one unit must stay.
         made: weight -> (units of its rows, which of them are constants).
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, paths: bool = False) -> None:
+        self.paths = paths
         self.count = 0
         self.ties: list[tuple[Tensor, Tensor]] = []
         self.pins: list[tuple[Tensor, str]] = []
-        self.needs: list[tuple[Tensor, Tensor, Tensor]] = []
+        self.needs: list[tuple[Tensor, Tensor, Tensor | None]] = []
+        self.readings: list[Reading] = []
         self.tensors: list[Tensor] = []
         self.cuts: list[Cut] = []
         self.layers: list[Layer] = []
@@ -119,6 +142,21 @@ class Book:
         """These stay or go together, pairwise."""
         if one is not other:
             self.ties.append((one, other))
+
+    def merge(self, units: Sequence[Tensor]) -> Tensor:
+        """The units of what joins these element by element: the same ones, tied; for paths new ones that read them."""
+        if not self.paths:
+            for other in units[1:]:
+                self.tie(units[0], other)
+            return units[0]
+        made = self.fresh(len(units[0]))
+        self.needs.extend((made, one, None) for one in units)
+        return made
+
+    def hold(self, value: Value, why: str) -> None:
+        """Every unit of `value` stays, because a shape is asked for; that makes no path."""
+        if not self.paths:
+            self.pin(value, why)
 
     def pin(self, value: Value, why: str) -> None:
         """Every unit of `value` stays."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -61,15 +62,16 @@ _LAYERS: dict[str, Rule] = {
 _SILENT = ("_assert_tensor_metadata", "_assert_async", "sym_size", "numel")
 
 
-def walk(found: t.Trace, *, follow: bool, gather: bool) -> Book:
+def walk(found: t.Trace, *, follow: bool, gather: bool, paths: bool = False) -> Book:
     """Everything that can be said of the units of a network without knowing its input.
 
     Args:
         found: the traced network.
         follow: follow reshapes; otherwise they keep their sizes.
         gather: let the first layers choose among the network's inputs.
+        paths: see `Book`.
     """
-    book = Book()
+    book = Book(paths=paths)
     values: dict[Node, Any] = {}
     for node in found.graph.nodes:
         if node.op == "placeholder":
@@ -108,13 +110,20 @@ def _evaluate(call: Call, node: Node) -> Outcome:
     if rule is not None and t.floating(node) and (joins or _fits(first, call.op)):
         outcome = rule(call)
     if not isinstance(outcome, str):
-        return outcome
+        return _zeroed(outcome) if call.book.paths else outcome
     for operand in operands:
         if isinstance(operand, Weight):
             call.book.whole.setdefault(operand.name, outcome)
         else:
             call.book.pin(operand, f"read by {call.place}" if outcome == "" else outcome)
     return call.whole()
+
+
+def _zeroed(outcome: Outcome) -> Outcome:
+    """With every constant written as 0, which is finite in all that follows."""
+    if isinstance(outcome, tuple):
+        return tuple(None if value is None else replace(value, constants=value.constants * 0) for value in outcome)
+    return replace(outcome, constants=outcome.constants * 0) if isinstance(outcome, Value) else outcome
 
 
 def _fits(first: object, op: str) -> bool:

@@ -63,8 +63,9 @@ def _named(store: Store, requests: set[str], unfinished: bool) -> set[str]:
     for request in requests:
         with contextlib.suppress(ValueError):
             content = read_json(store.answer_path(request)) or {}
-            objects |= {content["mask"]} if "mask" in content else set()
-            objects |= {digest for _, digest in content.get("answer", {}).get("states", ())}
+            objects |= {content[name] for name in ("mask", "state") if content.get(name)}
+            trained = content.get("answer", {})
+            objects |= {digest for _, digest in trained.get("states", ())} | set(trained.get("gathered", {}).values())
     for path in (store.root / "checkpoints").glob("*.safetensors") if unfinished else ():
         with contextlib.suppress(ValueError, KeyError):
             objects |= {digest for _, digest in notes_of(path.read_bytes())["states"]}

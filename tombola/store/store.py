@@ -100,7 +100,8 @@ class Store:
             if content is None:
                 return None
             if content["kind"] == "pruned":
-                return Pruned(request=request, mask=self.mask(content["mask"]), seconds=content["seconds"])
+                mask, state = self.mask(content["mask"]), content.get("state")
+                return Pruned(request=request, mask=mask, seconds=content["seconds"], state=state)
             return _trained(request, content["answer"])
         except (ValueError, KeyError, TypeError) as error:
             self._set_aside(path, str(error))
@@ -121,6 +122,7 @@ class Store:
         content: dict[str, Any] = {"request": canonical(asked)}
         if isinstance(answer, Pruned):
             content |= {"kind": "pruned", "mask": self.keep_mask(answer.mask), "seconds": answer.seconds}
+            content |= {} if answer.state is None else {"state": answer.state}
         else:
             content |= {"kind": "trained", "answer": _plain(answer)}
         write_json(self.answer_path(request), content)

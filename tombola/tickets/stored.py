@@ -74,18 +74,19 @@ def stored_ticket(store: Store, prefix: str, *, level: int | None = None, replic
             f"The store no longer holds the weights or the mask of level {chosen}, replicate {replicate}; "
             f"run the same experiment again: {content['command'] or 'tombola.run(...)'}."
         ) from error
-    build = None
-    if seed is not None and settings["model"] in MODELS:
+    named = None
+    if settings["model"] in MODELS:
         net = Net(**{**settings["net"], "hidden": tuple(settings["net"]["hidden"])})
         outputs = list(mask.shapes.values())[-1][0]
         shape = tuple(content["input_shape"])
-        build = NamedModel(name=settings["model"], input_shape=shape, outputs=outputs, net=net)
+        named = NamedModel(name=settings["model"], input_shape=shape, outputs=outputs, net=net)
     whole = Ticket(
         mask=mask,
         **ticket,
         history=_history(store, rows, levels, chosen, replicate, settings["endpoint"]),
-        metadata=_metadata(digest, content, settings, chosen, replicate, verdict),
+        metadata=_metadata(digest, content, settings, chosen, replicate, verdict) | _network(content, named),
     )
+    build = None if seed is None else named
     return Stored(ticket=whole, level=chosen, replicate=replicate, seed=seed, build=build)
 
 
@@ -165,6 +166,11 @@ def _history(
                 )
             )
     return tuple(found)
+
+
+def _network(content: Mapping[str, Any], named: NamedModel | None) -> dict[str, Any]:
+    """What builds the network again, and what it is given."""
+    return {"input_shape": list(content["input_shape"]), **({"network": named.note()} if named else {})}
 
 
 def _metadata(

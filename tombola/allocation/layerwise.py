@@ -1,9 +1,9 @@
-"""Allocation: how a budget of weights is shared among the tensors of a mask."""
+"""Layerwise allocation: every tensor loses its rate."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -11,28 +11,8 @@ from torch import Tensor
 from tombola.errors import UsageError, suggest
 from tombola.masks import Mask
 from tombola.schedules import step_down
-from tombola.tensors import smallest
 
-__all__ = ["ALLOCATIONS", "Allocation", "Layerwise", "globally"]
-
-Allocation = Callable[[Mapping[str, Tensor], Mask, int], dict[str, int]]
-"""(scores, mask, keep) -> how many weights each tensor keeps; sums to `keep`, never above what is left."""
-
-
-def globally(scores: Mapping[str, Tensor], mask: Mask, keep: int) -> dict[str, int]:
-    """One threshold over all tensors: the `keep` largest scores stay, wherever they are.
-
-    Biased towards layers with large scores; a layer may empty, which `Pruner` refuses (facts: layer collapse).
-
-    >>> import torch
-    >>> mask = Mask({"a": torch.ones(2, 2, dtype=torch.bool), "b": torch.ones(2, 2, dtype=torch.bool)})
-    >>> globally({"a": torch.arange(4.0).view(2, 2), "b": 10 + torch.arange(4.0).view(2, 2)}, mask, 5)
-    {'a': 1, 'b': 4}
-    """
-    kept, ordered = mask.kept, [scores[name] for name in mask]  # ties go by the order of the mask, not of the scores
-    alive = [places.to(score.device) for places, score in zip(mask.values(), ordered, strict=True)]
-    gone = smallest(ordered, mask.alive - keep, alive, names=list(mask))
-    return {name: kept[name] - int(places.sum()) for name, places in zip(mask, gone, strict=True)}
+__all__ = ["Layerwise"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,6 +84,3 @@ def _part(counts: dict[str, int], rates: Mapping[str, float], keep: int) -> dict
         back = min(keep - sum(found.values()), before[name] - found[name])
         found[name] += back
     return found
-
-
-ALLOCATIONS: dict[str, Allocation] = {"layerwise": Layerwise(), "global": globally}
