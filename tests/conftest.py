@@ -49,6 +49,11 @@ def _docs() -> str:
     return f"{', '.join(missing)} not installed; pip install -e '.[docs]'" if missing else ""
 
 
+def _structured() -> str:
+    missing = importlib.util.find_spec("torch_pruning") is None
+    return "torch-pruning not installed; pip install -e '.[structured]'" if missing else ""
+
+
 NEEDS: dict[str, Callable[[], str]] = {
     "with_data": _data,
     "with_browser": lambda: "" if shutil.which("chromium") else "chromium is not on PATH",
@@ -57,6 +62,7 @@ NEEDS: dict[str, Callable[[], str]] = {
     "with_integrations": _integrations,
     "with_export": _export,
     "with_docs": _docs,
+    "with_structured": _structured,
 }
 """group -> what is missing; empty: nothing."""
 

@@ -20,11 +20,16 @@ from tombola.requests import Moment
 from tombola.specs import canonical
 
 QUICK: dict[str, str] = {  # criteria that take long -> options that make them short
+    "synflow": "synflow:rounds=5",
+    "iterative_snip": "iterative_snip:rounds=4",
+    "force": "force:rounds=4",
     "supermask": "supermask:steps=3,lr=1",
     "edge_popup": "edge_popup:steps=3",
     "obd": "obd:exact=100,samples=4",
 }
 REFUSED: dict[str, set[str]] = {  # criterion -> networks that it cannot look into, and says so
+    **dict.fromkeys(("activation_mean", "apoz", "covariance_redundancy"), {"rnn", "attention"}),
+    **dict.fromkeys(("mutual_information", "output_sensitivity", "hebbian"), {"rnn", "attention"}),
     **dict.fromkeys(("wanda", "sparsegpt", "low_variance", "low_variance_units"), {"rnn", "attention"}),
 }
 

@@ -8,11 +8,12 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from torch import nn
+from torch import Tensor, nn
 
 from tombola.allocation import Layerwise
-from tombola.criteria import Probe
+from tombola.criteria import Probe, needs
 from tombola.criteria.weights import random
+from tombola.errors import UsageError
 from tombola.masks import Mask
 from tombola.pruning import Pruner
 from tombola.requests import (
@@ -25,8 +26,10 @@ from tombola.requests import (
     Fit,
     Found,
     Init,
+    Made,
     Moment,
     Point,
+    ProbeSpec,
     Prune,
     Pruned,
     Request,
@@ -34,9 +37,12 @@ from tombola.requests import (
     Search,
     Trained,
 )
-from tombola.resets import FineTune
+from tombola.resets import FineTune, LrRewind, Rewind, Started
+from tombola.resets.pruned import FreezeInitZeroAll, freeze_init_zero_mask
+from tombola.resets.survivors import SignedConstant, redraw_losers, reinit
 from tombola.schedules import geometric
 from tombola.search import CONTROLS, SEARCHES, Plan
+from tombola.search.checks import check_plan
 from tombola.specs import digest
 
 MODEL = nn.Sequential(nn.Linear(8, 12), nn.Linear(12, 8), nn.Linear(8, 4))
@@ -47,11 +53,13 @@ STEPS, STOP = 100, 30
 
 @dataclass
 class Asked:
-    """All that a search asked for: rounds in order, the fits of each level by arm, the cuts, and what it found."""
+    """All that a search asked for: rounds in order, the fits of each level by arm, the cuts (the controls' own in
+    `others`), the masks that they gave, and what it found."""
 
     rounds: list[Round]
     fits: dict[int, dict[Arm, Fit]]
     cuts: dict[int, Prune]
+    others: dict[int, dict[str, Prune]]
     masks: dict[int, Mask]
     found: Found
 
@@ -59,12 +67,22 @@ class Asked:
         return self.fits[level][TICKET]
 
 
+@needs(data=True)
+def looking(model: nn.Module, mask: Mask, probe: Probe) -> dict[str, Tensor]:
+    """Stands for a criterion that looks at examples; `answer` draws in its place."""
+    return random(model, mask, probe)
+
+
+CORRUPTED = {"inverted", "random-labels", "random-inputs"}
+EVERY = {"ticket", "reinit", "shuffled", "small-dense", "untrained", *CORRUPTED}
+
+
 def plan(**changes: Any) -> Plan:
     fields: dict[str, Any] = {
         "seed": 11,
         "dense": DENSE,
         "keeps": KEEPS,
-        "pruner": Pruner(allocation=Layerwise()),
+        "pruner": Pruner(criterion=looking, allocation=Layerwise()),
         "score_at": Moment.END,
         "steps": STEPS,
         "controls": tuple(CONTROLS),
@@ -73,9 +91,10 @@ def plan(**changes: Any) -> Plan:
 
 
 def answer(request: Request) -> Answer:
-    """A training with its smallest validation loss 30 steps after its first; a cut by random scores."""
+    """A training with its smallest validation loss 30 steps after its first; a cut by random scores of its probe."""
     if isinstance(request, Prune):
-        mask = replace(request.pruner, criterion=random)(MODEL, request.mask, request.keep, Probe(seed=request.seed))
+        drawn = Probe(seed=request.seed ^ int(digest(request.probe)[:12], 16))
+        mask = replace(request.pruner, criterion=random)(MODEL, request.mask, request.keep, drawn)
         return Pruned(request=digest(request), mask=mask)
     steps = sorted({request.first, min(request.first + STOP, request.last), request.last})
     points = tuple(Point(step=s, validation_loss=abs(s - request.first - STOP)) for s in steps)
@@ -95,19 +114,26 @@ def drive(search: Search) -> Asked:
         answers = {arm: answer(request) for arm, request in asked.ask.items()}
     fits: dict[int, dict[Arm, Fit]] = {}
     cuts: dict[int, Prune] = {}
+    others: dict[int, dict[str, Prune]] = {}
     masks: dict[int, Mask] = {}
     for one in rounds:
         for arm, request in {**one.ask, **one.aside}.items():
-            if isinstance(request, Prune):
-                assert arm == CUT
+            if isinstance(request, Prune) and arm == CUT:
                 cuts[one.level] = request
-                cut = answer(request)
-                assert isinstance(cut, Pruned)
-                masks[one.level] = cut.mask
+                masks[one.level] = mask_of(request)
+            elif isinstance(request, Prune):
+                assert arm.name.startswith("cut-")
+                others.setdefault(one.level, {})[arm.name.removeprefix("cut-")] = request
             else:
                 assert arm not in fits.setdefault(one.level, {})
                 fits[one.level][arm] = request
-    return Asked(rounds=rounds, fits=fits, cuts=cuts, masks=masks, found=found)
+    return Asked(rounds=rounds, fits=fits, cuts=cuts, others=others, masks=masks, found=found)
+
+
+def mask_of(request: Prune) -> Mask:
+    cut = answer(request)
+    assert isinstance(cut, Pruned)
+    return cut.mask
 
 
 def asked(name: str, **changes: Any) -> Asked:
@@ -130,7 +156,7 @@ def test_every_level_has_a_cut_a_ticket_and_its_controls(name: str, changes: dic
     assert a.ticket(0).mask is None
     assert (a.ticket(0).first, a.ticket(0).last, a.ticket(0).start) == (0, STEPS, plan().init())
     drawn = {Arm(name=name, draw=d) for name in ("reinit", "small-dense") for d in range(2)}
-    expected = {TICKET, Arm(name="shuffled"), *drawn}
+    expected = {Arm(name=name) for name in EVERY - {"reinit", "small-dense"}} | drawn
     if changes.get("rewind_to"):
         expected |= {Arm(name="reinit-rewound", draw=d) for d in range(2)}
     for level in (1, 2, 3):
@@ -148,9 +174,40 @@ def test_every_level_has_a_cut_a_ticket_and_its_controls(name: str, changes: dic
                 continue
             assert fit.mask is not None
             assert fit.mask.kept == a.masks[level].kept
-            assert (fit.mask == a.masks[level]) == (arm.name != "shuffled")
+            assert (fit.mask == a.masks[level]) == (arm.name not in {"shuffled", *CORRUPTED})
+            assert fit.last == (0 if arm.name == "untrained" else fit.last)
     assert a.found.mask == a.masks[3]
     assert len({digest(f) for fits in a.fits.values() for f in fits.values()}) == sum(map(len, a.fits.values()))
+
+
+@every_search
+@every_variant
+def test_controls_with_masks_of_their_own_are_cut_beside_the_ticket(name: str, changes: dict[str, Any]) -> None:
+    a = asked(name, **changes)
+    for level in (1, 2, 3):
+        cut, ticket = a.cuts[level], a.ticket(level)
+        assert a.others[level].keys() == CORRUPTED
+        for control, other in a.others[level].items():
+            changed = {
+                "inverted": {"pruner": replace(cut.pruner, inverted=True)},
+                "random-labels": {"probe": ProbeSpec(random_labels=True)},
+                "random-inputs": {"probe": ProbeSpec(random_inputs=True)},
+            }[control]
+            assert other == replace(cut, **changed) != cut
+            fit = a.fits[level][Arm(name=control)]
+            assert fit == replace(ticket, mask=mask_of(other), keep=())
+        alone = asked(name, controls=("inverted",), **changes)
+        assert alone.others[level].keys() == {"inverted"}
+        assert alone.cuts[level] == cut
+
+
+@every_search
+@every_variant
+def test_an_untrained_control_is_an_evaluation_of_the_initial_weights(name: str, changes: dict[str, Any]) -> None:
+    a = asked(name, **changes)
+    for level in (1, 2, 3):
+        fit = a.fits[level][Arm(name="untrained")]
+        assert (fit.start, fit.mask, fit.first, fit.last) == (plan().init(), a.masks[level], 0, 0)
 
 
 @every_search
@@ -237,11 +294,12 @@ def test_weights_are_scored_where_the_plan_says(name: str, score_at: Moment | in
 @every_search
 def test_a_search_waits_for_no_more_than_it_needs(name: str) -> None:
     a = asked(name, search_steps=60)
-    assert all(arm in {CUT, Arm(name="search")} for one in a.rounds for arm in one.ask)
+    cuts = {CUT, *(Arm(name=f"cut-{control}") for control in CORRUPTED)}
+    assert {arm for one in a.rounds for arm in one.ask} == {*cuts, Arm(name="search")}
     whole = asked(name)
     waited = {arm for one in whole.rounds for arm in one.ask}
-    assert waited == {CUT, TICKET}
-    assert all(arm.name in {"shuffled", "reinit", "small-dense", "ticket"} for one in whole.rounds for arm in one.aside)
+    assert waited == {*cuts, TICKET}
+    assert {arm.name for one in whole.rounds for arm in one.aside} <= EVERY
 
 
 @every_search
@@ -270,3 +328,115 @@ def test_each_control_alone(name: str, control: str) -> None:
 
 def test_dense_states_are_kept_for_later_experiments() -> None:
     assert asked("imp", steps=6000, keeps=KEEPS[:1]).ticket(0).keep == (0, 100, 500, 1000, 5000, 0)
+
+
+@every_search
+@pytest.mark.parametrize("k", [0, 20])
+def test_rewinding_the_learning_rate_keeps_trained_weights(name: str, k: int) -> None:
+    a = asked(name, reset=LrRewind(), rewind_to=k)
+    for level in (1, 2, 3):
+        before = a.ticket(level - 1 if name == "imp" else 0)
+        ticket = a.ticket(level)
+        assert ticket.start == At(fit=digest(before), step=STEPS)
+        assert (ticket.first, ticket.last, ticket.held_rate) == (k, STEPS, None)
+
+
+@every_search
+@pytest.mark.parametrize("k", [0, 20])
+@pytest.mark.parametrize("reset", [reinit, SignedConstant(scale=2.0), redraw_losers])
+def test_a_reset_is_part_of_the_request(name: str, k: int, reset: Any) -> None:
+    """Ticket and controls under other masks start from what the reset makes, each by its own mask and one stream."""
+    a = asked(name, reset=reset, rewind_to=k)
+    dense = reset is redraw_losers
+    for level in (1, 2, 3):
+        rewound = At(fit=digest(a.ticket(0)), step=k) if k else plan().init()
+        ticket = a.ticket(level)
+        start = ticket.start
+        assert isinstance(start, Made)
+        assert (start.reset, start.initial, start.trained, start.mask) == (reset, rewound, None, a.masks[level])
+        assert (ticket.mask, ticket.first, ticket.last, ticket.frozen) == (
+            None if dense else start.mask,
+            k,
+            STEPS,
+            None,
+        )
+        for control in ("shuffled", *CORRUPTED):
+            other = a.fits[level][Arm(name=control)]
+            assert isinstance(other.start, Made)
+            assert other.start == replace(start, mask=other.start.mask) != start
+            assert other.mask == (None if dense else other.start.mask)
+        evaluated = a.fits[level][Arm(name="untrained")]
+        assert evaluated.start == replace(start, initial=plan().init())
+        assert (evaluated.mask, evaluated.last) == (a.masks[level], 0)
+        assert isinstance(a.fits[level][Arm(name="reinit")].start, Init)
+
+
+@every_search
+def test_frozen_places_are_part_of_the_request_and_of_the_mask(name: str) -> None:
+    a = asked(name, pruned=freeze_init_zero_mask, rewind_to=20)
+    for level in (1, 2, 3):
+        before = a.ticket(level - 1 if name == "imp" else 0)
+        ticket, fits = a.ticket(level), a.fits[level]
+        frozen = ticket.frozen
+        assert isinstance(frozen, Made)
+        assert (frozen.reset, frozen.initial) == (freeze_init_zero_mask, At(fit=digest(a.ticket(0)), step=20))
+        assert (frozen.trained, frozen.mask) == (At(fit=digest(before), step=STEPS), a.masks[level])
+        assert ticket.start == At(fit=digest(a.ticket(0)), step=20)
+        assert fits[Arm(name="reinit")].frozen == fits[Arm(name="reinit-rewound")].frozen == frozen
+        assert fits[Arm(name="untrained")].frozen == replace(frozen, initial=plan().init())
+        for control in ("shuffled", *CORRUPTED):
+            assert fits[Arm(name=control)].frozen == replace(frozen, mask=fits[Arm(name=control)].mask)
+        assert fits[Arm(name="small-dense")].frozen is None
+    for reset in (FineTune(), LrRewind()):
+        assert asked(name, pruned=freeze_init_zero_mask, reset=reset).ticket(1).frozen is not None
+
+
+@every_search
+def test_a_reset_of_the_pruned_may_change_the_start_of_survivors(name: str) -> None:
+    pruned = FreezeInitZeroAll()
+    for reset, inner in ((Rewind(), None), (reinit, reinit)):
+        a = asked(name, pruned=pruned, reset=reset)
+        start = a.ticket(1).start
+        assert isinstance(start, Made)
+        assert start.reset == Started(reset=inner, pruned=pruned)
+        assert (start.initial, start.trained) == (plan().init(), At(fit=digest(a.ticket(0)), step=STEPS))
+
+
+@every_search
+def test_what_a_criterion_gathers_is_asked_of_the_trainings_it_scores(name: str) -> None:
+    @needs(gathered=("movement",))
+    def moving(model: nn.Module, mask: Mask, probe: Probe) -> dict[str, Tensor]:
+        return random(model, mask, probe)
+
+    pruner = Pruner(criterion=moving, allocation=Layerwise())
+    a = asked(name, pruner=pruner, controls=("shuffled", "inverted"))
+    for level, fits in a.fits.items():
+        scored = level < 3 if name == "imp" else level == 0
+        assert a.ticket(level).gather == (("movement",) if scored or name == "imp" else ())
+        assert all(fit.gather == () for arm, fit in fits.items() if arm.name == "inverted" and name == "oneshot")
+
+
+def test_a_plan_whose_parts_contradict_each_other_is_refused() -> None:
+    @needs(gathered=("movement",))
+    def moving(model: nn.Module, mask: Mask, probe: Probe) -> dict[str, Tensor]:
+        return random(model, mask, probe)
+
+    @needs(gathered=("moved",))
+    def unknown(model: nn.Module, mask: Mask, probe: Probe) -> dict[str, Tensor]:
+        return random(model, mask, probe)
+
+    check_plan(plan())
+    check_plan(plan(pruner=Pruner(criterion=moving), score_at=STEPS, controls=("inverted", "untrained")))
+    wrong: list[tuple[dict[str, Any], str]] = [
+        ({"pruner": Pruner(), "controls": ("random-labels",)}, "magnitude looks at none"),
+        ({"pruner": Pruner(), "controls": ("random-inputs",)}, "magnitude looks at none"),
+        ({"pruner": Pruner(criterion=moving), "controls": (), "score_at": 50}, "scores at its end, not at step 50"),
+        ({"pruner": Pruner(criterion=moving), "controls": (), "score_at": Moment.INIT}, "not at init"),
+        ({"pruner": Pruner(criterion=moving), "controls": (), "score_at": STEPS, "search_steps": 60}, "at step 100"),
+        ({"pruner": Pruner(criterion=unknown), "controls": ()}, "Unknown statistic 'moved'"),
+        ({"reset": redraw_losers, "pruned": freeze_init_zero_mask}, "redraw_losers trains the network whole"),
+        ({"reset": LrRewind(), "pruned": FreezeInitZeroAll()}, "puts survivors back to 0"),
+    ]
+    for changes, message in wrong:
+        with pytest.raises(UsageError, match=message):
+            check_plan(plan(**changes))

@@ -14,7 +14,9 @@ from shrink_nets import Lambda, network, random_mask
 from torch import Tensor, nn
 
 from tombola import Mask, TombolaError
+from tombola.errors import UsageError
 from tombola.shrinking import Effective, effective
+from tombola.shrinking.effective import follow
 
 
 def by_paths(masks: list[Tensor]) -> list[Tensor]:
@@ -209,3 +211,16 @@ def test_a_model_that_cannot_be_traced_says_so() -> None:
 def test_what_does_not_fit(mask: Mask, example: object, message: str) -> None:
     with pytest.raises(TombolaError, match=message):
         effective(nn.Linear(2, 2), mask, example)  # type: ignore[arg-type]
+
+
+def test_many_masks_of_one_network_are_followed_as_one_by_one() -> None:
+    net = nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2))
+    dense, x = Mask.dense(net), torch.ones(2, 5)
+    reached = follow(net, dense, x)
+    for seed in range(6):
+        generator = torch.Generator().manual_seed(seed)
+        mask = Mask({name: torch.rand(shape, generator=generator) < 0.4 for name, shape in dense.shapes.items()})
+        assert reached(mask).mask == effective(net, mask, x).mask
+    assert reached(dense).mask == dense
+    with pytest.raises(UsageError, match=r"names 'x'"):
+        reached(Mask({"x": torch.ones(2, 2) > 0}))

@@ -35,6 +35,17 @@ def test_a_killed_run_ends_like_an_undisturbed_one(
     assert outcome.wrong == []
 
 
+def test_frozen_places_and_gathered_sums_survive_a_kill(tmp_path: Path) -> None:
+    gathered = ("--criterion", "movement_pruning", "--reset", "reinit", "--reset-pruned", "freeze_init_zero_all")
+    experiment = (*SMALL, "1", *gathered, "--controls", "untrained")
+    wanted, seconds = undisturbed(Place(folder=tmp_path / "whole", experiment=experiment))
+    outcome = disturbed(
+        Place(folder=tmp_path / "killed", experiment=experiment), random.Random(3), wanted, seconds, most=1
+    )
+    assert outcome.kills
+    assert outcome.wrong == []
+
+
 def test_two_equal_commands_at_once_compute_nothing_twice(tmp_path: Path, whole: tuple[Contents, float]) -> None:
     assert concurrent(Place(folder=tmp_path, experiment=(*SMALL, "1")), whole[0]) == []
 

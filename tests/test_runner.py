@@ -172,7 +172,7 @@ def test_short_searches_train_whole_tickets_aside(tmp_path: Path, search_steps: 
 
 def test_fine_tuning_goes_on_from_the_end_at_the_last_rate(tmp_path: Path) -> None:
     schedule = LrSchedule(name="step", milestones=(30,), factor=0.1)
-    _, watcher, _ = go(tmp_path, reset="fine-tune", replicates=1, controls=("shuffled",), schedule=schedule)
+    _, watcher, _ = go(tmp_path, reset="fine-tune", replicates=1, controls=("shuffled",), lr_schedule=schedule)
     bench = Bench(lambda: mlp((8, 16, 3)), tiny_recipe().training())
     store = Store(tmp_path)
     for level in (1, 2):

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import itertools
 from fractions import Fraction
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from helpers import tiny_data, tiny_recipe
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
 from tombola.allocation import Layerwise
+from tombola.analysis.verdict import experiment_verdict
 from tombola.errors import UsageError
+from tombola.experiment import prepare, run_experiment
 from tombola.masks import Mask
+from tombola.preview import preview
 from tombola.pruning import Pruner
-from tombola.schedules import check_ladder, geometric, step_down
+from tombola.registry import chosen
+from tombola.schedules import SCHEDULES, check_ladder, counts_of, geometric, levels_of, step_down
+from tombola.store import Store
 
 LENET = {"fc1.weight": 784 * 300, "fc2.weight": 300 * 100, "output.weight": 100 * 10}
 # Percent of the weights left at each level; the published labels at the levels 3, 7, 12, 15: 51.3, 21.1, 7.0, 3.6.
@@ -159,3 +168,109 @@ def test_a_ladder_of_one_layer_says_how_many_levels_there_are() -> None:
     with pytest.raises(UsageError, match="use --levels 6 or fewer"):
         check_ladder({"a": 10}, ladder)
     check_ladder({"a": 10}, ladder[:6])
+
+
+@pytest.mark.parametrize(
+    ("text", "levels", "expected"),
+    [
+        ("geometric", 3, (800, 640, 512)),
+        ("geometric:rate=0.5", 3, (500, 250, 125)),
+        ("one-shot:density=0.1", 1, (100,)),
+        ("oneshot:density=0.1", 1, (100,)),
+        ("linear:final=0.1", 3, (700, 400, 100)),
+        ("cubic:final=0.1", 3, (367, 133, 100)),  # 0.1 + 0.9 (8/27, 1/27, 0)
+        ("zhu-gupta:final=0.1", 3, (367, 133, 100)),
+        ("custom:densities=0.5/0.2", 2, (500, 200)),
+    ],
+)
+def test_schedules_by_hand(text: str, levels: int, expected: tuple[int, ...]) -> None:
+    schedule = chosen(text, SCHEDULES, "schedule")
+    assert levels_of(schedule, 3) == levels
+    assert tuple(counts_of(schedule, 1000, levels)) == expected
+    assert schedule(0, levels) == 1.0
+    assert schedule(levels, levels) == pytest.approx(expected[-1] / 1000)
+
+
+@pytest.mark.parametrize("text", ["geometric", "linear:final=0.03", "cubic:final=0.03", "custom:densities=0.9/0.5/0.1"])
+def test_densities_fall_from_level_to_level(text: str) -> None:
+    schedule = chosen(text, SCHEDULES, "schedule")
+    levels = levels_of(schedule, 9)
+    found = [schedule(level, levels) for level in range(levels + 1)]
+    assert all(after < before for before, after in itertools.pairwise(found))
+    assert found[0] == 1 and found[-1] > 0
+
+
+def budgets(**changes: Any) -> tuple[int, ...]:
+    """What an experiment on the digits keeps in all: 8 x 16 + 16 x 3 = 176 weights."""
+    (plan,) = prepare(tiny_recipe(replicates=1, **changes), data=tiny_data()).plans
+    assert plan.dense.kept == {"fc1.weight": 128, "output.weight": 48}
+    return plan.keeps
+
+
+def test_an_experiment_goes_by_its_schedule() -> None:
+    assert budgets() == (102 + 43, 82 + 39)  # layerwise: 0.8 and 0.9 of each
+    assert budgets(rate=0.5) == budgets(schedule="geometric:rate=0.5") == (64 + 36, 32 + 27)
+    assert budgets(schedule="geometric:rate=0.5", rate=0.4) == (100, 59)  # the schedule's own
+    assert budgets(allocation="layerwise:rate=0.5") == (100, 59)
+    assert budgets(allocation="global", schedule="geometric:rate=0.5") == (88, 44)
+    assert budgets(schedule="one-shot:density=0.1", levels=9) == (18,)
+    assert budgets(schedule="custom:densities=0.5/0.2/0.1", levels=1) == (88, 35, 18)
+    assert budgets(schedule="linear:final=0.25", levels=3) == (132, 88, 44)
+    assert budgets(schedule="cubic:final=0.2", levels=2) == (53, 35)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"schedule": "liner"}, "Unknown schedule 'liner'. Did you mean 'linear'"),
+        ({"schedule": "linear"}, r"schedule 'linear' needs final=\.\.\.: linear:final=VALUE"),
+        ({"schedule": "cubic:final=0"}, r"schedule 'cubic': final is 0\.0; expected a fraction above 0 and below 1"),
+        ({"schedule": "linear:final=nan"}, "final is nan; expected a fraction"),
+        ({"schedule": "one-shot:density=1"}, r"density is 1\.0; expected a fraction"),
+        ({"schedule": "geometric:rate=1.5"}, r"rate is 1\.5; expected a fraction"),
+        ({"schedule": "geometric:levels=2"}, "schedule 'geometric' has no option 'levels'. Known: rate"),
+        (
+            {"schedule": "custom:densities=0.2/0.5"},
+            r"densities go from 0\.2 to 0\.5; each must be below the one before",
+        ),
+        ({"schedule": "custom:densities=half"}, "densities is 'half'; expected a number"),
+        ({"schedule": "custom:densities="}, "'densities=' is no option=value"),
+        ({"schedule": "custom:densities=0.5/0.0001"}, "Level 2 would empty .*; name a higher density in the schedule"),
+        (
+            {"schedule": "custom:densities=0.5/0.4999"},
+            "At level 2 nothing is left to remove: all 88 weights stay; use fewer --levels, or densities further apart",
+        ),
+        ({"schedule": "linear:final=0.5", "levels": 300}, "use fewer --levels"),
+        (
+            {"schedule": "geometric:rate=0.5", "allocation": "layerwise:rate=0.3"},
+            r"The schedule's rate is 0\.5, the allocation's 0\.3; name one alone",
+        ),
+        ({"allocation": "per-layer:fc*=0.5"}, "no pattern that fits 'output.weight'"),
+        ({"allocation": "uniform-plus", "schedule": "one-shot:density=0.05"}, "1 more than the 9 weights asked for"),
+    ],
+)
+def test_what_cannot_be_reached_is_refused_before_any_training(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        budgets(**changes)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "kept"), [("custom:densities=0.5/0.2", [176, 88, 35]), ("one-shot:density=0.1", [176, 18])]
+)
+@pytest.mark.parametrize("search", ["imp", "oneshot"])
+def test_schedules_with_levels_of_their_own_run_to_the_end(
+    schedule: str, kept: list[int], search: str, tmp_path: Path
+) -> None:
+    recipe = tiny_recipe(schedule=schedule, search=search, levels=5, steps=4, eval_every=2, replicates=3)
+    experiment = prepare(recipe, data=tiny_data())
+    foretold = preview(experiment, None)
+    assert sorted(foretold.levels) == list(range(len(kept)))
+    results = run_experiment(experiment, Store(tmp_path, create=True), workers=1)
+    assert not results.failures
+    tickets = results.document["arms"]["ticket"]
+    assert {row["level"]: row["kept"] for row in tickets} == dict(enumerate(kept))
+    again = preview(experiment, Store(tmp_path))
+    assert again.fits == again.stored == foretold.fits
+    _, content = Store(tmp_path).experiment(results.experiment)
+    judged = experiment_verdict(content, results.document)
+    assert [level["level"] for level in judged["levels"]] == list(range(1, len(kept)))

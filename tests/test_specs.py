@@ -24,7 +24,7 @@ from tombola.criteria.weights import magnitude, random
 from tombola.errors import UsageError
 from tombola.masks import Mask
 from tombola.pruning import Pruner
-from tombola.requests import At, Fit, Init, Moment, Prune
+from tombola.requests import At, Fit, Init, Moment, ProbeSpec, Prune
 from tombola.scopes import Scope
 from tombola.specs import added, canonical, canonical_json, digest, wish
 from tombola.training.optimizers import LrSchedule, Optimizer
@@ -160,6 +160,8 @@ def test_every_identity_field_of_a_request_changes_its_digest() -> None:
         "pruner": Pruner(allocation=Layerwise()),
         "keep": 3,
         "seed": 6,
+        "initial": Init(seed=4),
+        "probe": ProbeSpec(),
     }
     assert set(cuts) == {f.name for f in fields(Prune)}
     assert len({digest(replace(PRUNE, **{n: v})) for n, v in cuts.items()} | {digest(PRUNE)}) == len(cuts) + 1

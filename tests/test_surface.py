@@ -46,13 +46,23 @@ PUBLIC = [
     "shrink",
 ]
 
+CRITERIA_NAMES = [
+    "magnitude", "random", "small_final", "large_init", "small_init", "large_init_large_final",
+    "small_init_small_final", "magnitude_increase", "movement", "least_movement", "large_final_same_sign",
+    "large_final_different_sign", "magnitude_increase_same_sign", "magnitude_increase_different_sign",
+    "movement_same_sign", "movement_different_sign", "snip", "iterative_snip", "force", "grasp", "synflow",
+    "grad", "taylor", "empirical_fisher", "true_fisher", "movement_pruning", "supermask", "edge_popup", "obd",
+    "obs", "woodfisher", "wanda", "sparsegpt", "low_variance", "low_variance_units", "activation_mean", "apoz",
+    "covariance_redundancy", "mutual_information", "output_sensitivity", "hebbian",
+]  # fmt: skip
+
 REGISTRIES: list[tuple[Any, list[str]]] = [
     (
         ALLOCATIONS,
         "layerwise global uniform uniform-plus er erk lamp smart-ratio per-layer depth unit-budget".split(),
     ),
     (CONTROLS, ["reinit", "shuffled", "small-dense", "untrained", "inverted", "random-labels", "random-inputs"]),
-    (CRITERIA, ["magnitude", "random"]),
+    (CRITERIA, CRITERIA_NAMES),
     (DATASETS, ["digits", "mnist", "fashion-mnist", "cifar-10"]),
     (MODELS, ["lenet-300-100", "mlp"]),
     (NORMALISATIONS, ["unit", "pixel", "standard", "none"]),

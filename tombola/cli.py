@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "report": ("tombola.commands.report", "write the HTML page of an experiment"),
     "verdict": ("tombola.commands.verdict", "judge an experiment: is it a winning ticket, and how sure is that"),
     "compare": ("tombola.commands.compare", "lay several experiments over each other"),
+    "league": ("tombola.commands.league", "rank all criteria, allocations, resets and at-init methods, with intervals"),
     "export": ("tombola.commands.export", "write an experiment's numbers as CSV or JSON"),
     "ticket": ("tombola.commands.ticket", "save, inspect and compare ticket files"),
     "export-model": (

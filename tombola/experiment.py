@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from tombola.allocation import Allocation, Layerwise, allocation_of
 from tombola.analysis.document import results_document
 from tombola.criteria import criterion_of, needs_of
@@ -29,9 +31,10 @@ from tombola.runner import Failure, Runner, Watcher
 from tombola.schedules import SCHEDULES, Geometric, Schedule, check_ladder, counts_of, geometric, levels_of
 from tombola.scopes import Scope
 from tombola.search import SEARCHES, Plan
+from tombola.search.checks import check_plan
 from tombola.specs import digest
 from tombola.store import Store
-from tombola.streams import derive
+from tombola.streams import derive, stream
 from tombola.tasks import Supervised, Task
 from tombola.training.engine import EngineName
 from tombola.training.loop import CHECKPOINT_SECONDS
@@ -40,7 +43,7 @@ from tombola.watching import Silent
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["Experiment", "Results", "prepare", "run", "run_experiment"]
+__all__ = ["Experiment", "Results", "on_task", "prepare", "run", "run_experiment"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,6 +102,16 @@ def prepare(
         engine=engine,
         checkpoint_seconds=checkpoint_seconds,
     )
+    return on_task(recipe, task)
+
+
+def on_task(recipe: Recipe, task: Supervised) -> Experiment:
+    """The experiment of a recipe on a task that is made already: that of its data, network and training.
+
+    Raises:
+        UsageError: whatever in recipe and task does not fit together.
+    """
+    engine = task.engine
     not_native = task.not_native  # first of all: an engine that cannot train the network is refused
     dense = task.prunable(Scope(protect=recipe.protect))
     allocation, keeps = _budgets(recipe, dense)
@@ -119,6 +132,10 @@ def prepare(
         controls=recipe.controls,
         draws=recipe.draws,
     )
+    check_plan(template)
+    if engine == "native" and (template.pruned is not None or needs_of(criterion).gathered):
+        what = "gathers statistics along the way" if template.pruned is None else "freezes pruned places at constants"
+        raise UsageError(f"The native engine cannot train this: the experiment {what}. Use --engine auto.")
     plans = tuple(replace(template, seed=derive(recipe.seed, "replicate", r)) for r in range(recipe.replicates))
     engines = {} if engine == "auto" else {"engine": engine}
     identity = digest({"task": task.fingerprint, "procedure": recipe.procedure(), **engines})
@@ -143,20 +160,32 @@ def _granularity(recipe: Recipe) -> Granularity | None:
 
 def _budgets(recipe: Recipe, dense: Mask) -> tuple[Allocation, tuple[int, ...]]:
     """The allocation, and the weights left in all at each level."""
-    defaults = {"rate": recipe.rate, "output": recipe.output_factor, "output_name": recipe.output_layer}
-    allocation = allocation_of(recipe.allocation, defaults)
     schedule: Schedule = chosen(recipe.schedule, SCHEDULES, "schedule", _rate(recipe))
+    rate = schedule.rate if isinstance(schedule, Geometric) else recipe.rate
+    defaults = {"rate": rate, "output": recipe.output_factor, "output_name": recipe.output_layer}
+    allocation = allocation_of(recipe.allocation, defaults)
     levels = levels_of(schedule, min(recipe.levels, dense.alive))  # each level takes one weight or more
     start: Mapping[str, int] = {"all layers": dense.alive}
     if not isinstance(schedule, Geometric):
         ladder = [{"all layers": count} for count in counts_of(schedule, dense.alive, levels)]
     elif isinstance(allocation, Layerwise):
+        if rate not in (allocation.rate, recipe.rate):  # both were named
+            raise UsageError(f"The schedule's rate is {rate}, the allocation's {allocation.rate}; name one alone.")
         start = dense.kept
         ladder = geometric(start, allocation.rates(dense), levels)
     else:
         ladder = geometric(start, {"all layers": schedule.rate}, levels)
-    check_ladder(start, ladder)
-    return allocation, tuple(sum(counts.values()) for counts in ladder)
+    check_ladder(start, ladder, named=not isinstance(schedule, Geometric))
+    keeps = tuple(sum(counts.values()) for counts in ladder)
+    _try_out(allocation, dense, {keeps[0], keeps[-1]})
+    return allocation, keeps
+
+
+def _try_out(allocation: Allocation, dense: Mask, keeps: set[int]) -> None:
+    """What an allocation refuses whatever the scores are (a pattern that fits nothing), it refuses before training."""
+    draws = {n: torch.rand(shape, generator=stream(0, f"try-out/{n}")) for n, shape in dense.shapes.items()}
+    for keep in keeps:
+        allocation(draws, dense, keep)
 
 
 def _rate(recipe: Recipe) -> dict[str, float]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from tombola.allocation import Allocation
 from tombola.asked import Asked
-from tombola.criteria import Criterion
+from tombola.criteria import Criterion, Probe
 from tombola.ladder import along, sparsest
 from tombola.levels import Train
 from tombola.notes import metadata, say
@@ -34,6 +34,7 @@ def find_ticket(
     rate: float = 0.2,
     min_metric: float | None = None,
     criterion: str | Criterion = "magnitude",
+    probe: Probe | None = None,
     allocation: str | Allocation = "global",
     reset: Literal["rewind", "fine-tune"] = "rewind",
     rewind_to: int = 0,
@@ -63,7 +64,9 @@ def find_ticket(
         min_metric: find the sparsest ticket for which `evaluate` gives this or more, in about log2(levels) trainings
             (`levels` is then the most that is tried). It is searched for as if the metric fell with density, in leaps
             over several levels, until one more level is too many.
-        criterion, allocation: as for `tombola.prune`.
+        criterion, allocation: as for `tombola.prune`. A criterion that scores at initialization (`snip`, `synflow`)
+            scores the start weights.
+        probe: batches and loss, for a criterion that looks at examples (`tombola.criteria.Probe`).
         reset: "rewind", or "fine-tune": the survivors go on from their trained weights (prune and fine-tune).
         rewind_to: step k of level 0 whose weights, and buffers, the survivors are rewound to; 0: before the training.
         after_rewind: "continue": learning rates and data order go on from k, for which the weights of step k are put
@@ -118,7 +121,9 @@ def find_ticket(
     if store is not None:
         require_group()
         shelf = Shelf(store, key)
-    given = Given(model=model, train=train, evaluate=evaluate, asked=asked, protect=protect, shelf=shelf, told=told)
+    given = Given(
+        model=model, train=train, evaluate=evaluate, asked=asked, protect=protect, probe=probe, shelf=shelf, told=told
+    )
     ours = begin(given, 0)
     with shelf.alone(shelf.name(ours.first)) if shelf and is_first() else contextlib.nullcontext():
         dense = ours.dense()

@@ -3,19 +3,35 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 from tombola.recipes import to_toml
-from tombola.runner import Failure, Runner
+from tombola.runner import Failure, Row
 from tombola.store import Store
 
 if TYPE_CHECKING:
     from tombola.experiment import Experiment
 
-__all__ = ["Journal"]
+__all__ = ["Journal", "Known"]
 
 _EVERY = 2.0  # seconds
+
+
+class Known(Protocol):
+    """What is known of a run, as a `Runner` knows it."""
+
+    @property
+    def rows(self) -> Sequence[Row]:
+        """Answered requests."""
+
+    @property
+    def failures(self) -> Sequence[Failure]:
+        """Requests that could not be computed."""
+
+    @property
+    def ended(self) -> Sequence[Failure]:
+        """Replicates that stopped early."""
 
 
 class Journal:
@@ -43,12 +59,12 @@ class Journal:
         self._before = before
         self._last = 0.0
 
-    def tick(self, runner: Runner) -> None:
+    def tick(self, runner: Known) -> None:
         """Write now and then."""
         if time.monotonic() - self._last > _EVERY:
             self.write(runner, state="running")
 
-    def write(self, runner: Runner, *, state: str) -> dict[str, Any]:
+    def write(self, runner: Known, *, state: str) -> dict[str, Any]:
         """Write all rows known, those of an earlier or a simultaneous run too: replay gives each the same request."""
         self._last = time.monotonic()
         there = self._store.noted(self._experiment.digest) or self._before

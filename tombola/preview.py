@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -15,13 +15,13 @@ from tombola.errors import TombolaError
 from tombola.experiment import Experiment
 from tombola.lookup import look_up
 from tombola.masks import Mask
-from tombola.requests import Answer, Arm, Curve, Fit, Init, Prune, Pruned, Request, Round, Trained
+from tombola.requests import CUT, Answer, Arm, Curve, Fit, Init, Prune, Pruned, Request, Round, Trained
 from tombola.store import Store
 from tombola.tasks import Supervised, Task
 from tombola.training.loop import silent
 from tombola.training.state import state_of
 
-__all__ = ["Cost", "Preview", "measure", "preview"]
+__all__ = ["Asked", "Cost", "Preview", "asked", "measure", "preview", "sum_of"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,31 +58,74 @@ class Cost:
         return found.steps * self.step + found.evaluations * self.evaluation + (found.fits - found.stored) * self.end
 
 
-def preview(experiment: Experiment, store: Store | None) -> Preview:
-    """Run the searches of an experiment with answers from the store, and made-up ones where it has none."""
-    dense = experiment.plans[0].dense
-    fits = stored = steps = evaluations = size = 0
-    levels: Counter[int] = Counter()
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Asked:
+    """A request that a search makes, as far as that can be told beforehand.
+
+    Args:
+        digest: of it; where no pruning is stored yet, masks in it are made up.
+        stored: whether its answer is there.
+        cut: digest of the pruning that its mask comes from; empty: from none of its level.
+    """
+
+    level: int
+    arm: Arm
+    request: Request
+    digest: str
+    stored: bool
+    cut: str = ""
+
+
+def asked(experiment: Experiment, store: Store | None) -> Iterator[Asked]:
+    """What the searches of an experiment ask for, with answers from the store, and made-up ones where it has none."""
     for search in experiment.searches().values():
         answers: dict[Arm, Answer] | None = None
+        cuts: dict[str, str] = {}
         with contextlib.suppress(TombolaError, StopIteration):
             while True:
-                asked = next(search) if answers is None else search.send(answers)
+                round_ = next(search) if answers is None else search.send(answers)
                 answers = {}
-                for arm, request, waits in _requests(asked):
+                for arm, request, waits in _requests(round_):
                     job, known = look_up(store, experiment.task.fingerprint, request, experiment.engine)
-                    if isinstance(request, Fit):
-                        fits += 1
-                        levels[asked.level] += arm.name in PLAYED
-                        if known is not None:
-                            stored += 1
-                        else:
-                            steps += request.last - request.first
-                            evaluations += (request.last - request.first) // experiment.recipe.eval_every + 1
-                            size += _bytes(request, dense)
+                    cut = cuts.get(f"cut-{arm.name}", cuts.get(CUT.name, "")) if isinstance(request, Fit) else ""
+                    yield Asked(
+                        level=round_.level,
+                        arm=arm,
+                        request=request,
+                        digest=job.digest,
+                        stored=known is not None,
+                        cut=cut,
+                    )
                     if waits:
                         answers[arm] = known or (store and store.get(job.digest)) or _made_up(job.digest, request)
-    return Preview(fits=fits, stored=stored, steps=steps, evaluations=evaluations, bytes=size, levels=dict(levels))
+                        cuts |= {arm.name: job.digest} if isinstance(request, Prune) else {}
+
+
+def preview(experiment: Experiment, store: Store | None) -> Preview:
+    """What an experiment consists of, and how much of it is stored."""
+    fits = [found for found in asked(experiment, store) if isinstance(found.request, Fit)]
+    levels = Counter(found.level for found in fits if found.arm.name in PLAYED)
+    return sum_of(fits, experiment, levels)
+
+
+def sum_of(fits: Iterable[Asked], experiment: Experiment, levels: Mapping[int, int]) -> Preview:
+    """The sum of trainings, each of which counts; of those that are stored only the number.
+
+    Args:
+        experiment: one whose network and evaluations they share.
+    """
+    dense, every = experiment.plans[0].dense, experiment.recipe.eval_every
+    count = stored = steps = evaluations = size = 0
+    for found in fits:
+        fit = found.request
+        assert isinstance(fit, Fit)
+        count += 1
+        stored += found.stored
+        if not found.stored:
+            steps += fit.last - fit.first
+            evaluations += (fit.last - fit.first) // every + 1
+            size += _bytes(fit, dense)
+    return Preview(fits=count, stored=stored, steps=steps, evaluations=evaluations, bytes=size, levels=dict(levels))
 
 
 def _requests(asked: Round) -> list[tuple[Arm, Request, bool]]:
@@ -92,7 +135,8 @@ def _requests(asked: Round) -> list[tuple[Arm, Request, bool]]:
 
 def _bytes(fit: Fit, dense: Mask) -> int:
     states = 1 + len([step for step in fit.keep if not isinstance(step, int) or step < fit.last])
-    return states * 4 * (fit.mask or dense).alive + dense.total // 8 + 8000
+    weights = dense.total if fit.frozen is not None else (fit.mask or dense).alive
+    return states * 4 * weights + len(fit.gather) * 8 * dense.total + dense.total // 8 + 8000
 
 
 def _made_up(name: str, request: Request) -> Answer:

@@ -10,13 +10,15 @@ from typing import Any
 from torch import Tensor, nn
 
 from tombola.asked import Asked, patterns
-from tombola.criteria import Probe, criterion_of
+from tombola.criteria import Criterion, Probe, criterion_of, needs_of
+from tombola.criteria.base import label_of
 from tombola.errors import Emptied, StoreError, UsageError, hint
 from tombola.ladder import Walk, budgets
 from tombola.levels import Course, Ran, Stage, Train, run
 from tombola.masks import Mask
-from tombola.pruning import Pruner, shuffled
+from tombola.pruning import Cut, Pruner, shuffled
 from tombola.ranks import agree, announced, is_first, share
+from tombola.requests import Moment
 from tombola.scopes import Scope
 from tombola.shelf import Shelf
 from tombola.streams import derive, seeded
@@ -35,6 +37,7 @@ class Given:
     """What all replicates share: the user's functions, what is asked for, where levels are kept, who is told.
 
     Args:
+        probe: what criteria may look at; None: weights alone.
         told: called with every training that is done.
     """
 
@@ -43,6 +46,7 @@ class Given:
     evaluate: Evaluate | None
     asked: Asked
     protect: str | Sequence[str] | Callable[[str, Tensor], bool]
+    probe: Probe | None
     shelf: Shelf | None
     told: Callable[[Level], None]
 
@@ -125,7 +129,7 @@ class Procedure:
         while wanted is not None:
             level = wanted[1]
             try:
-                mask = self._cut(now, level)
+                cut = self._cut(now, level)
             except Emptied as error:
                 if not searching and asked.levels is None and not self.number:
                     hint(f"Level {level} cannot be cut: {error} The ticket is that of level {now.level}.")
@@ -134,7 +138,7 @@ class Procedure:
                     raise
                 good = False
             else:
-                found = self._train(self._below(dense, now, mask, level), dense)
+                found = self._train(self._below(dense, now, cut, level), dense)
                 good = not searching or self._good(found)
                 if good:
                     now = found
@@ -166,20 +170,22 @@ class Procedure:
         least = self.given.asked.min_metric
         return least is None or (found.metric is not None and found.metric >= least)
 
-    def _below(self, dense: Found, above: Found, mask: Mask, level: int) -> Course:
+    def _below(self, dense: Found, above: Found, cut: Cut, level: int) -> Course:
         """The course of a level whose mask was cut from the one above."""
-        asked = self.given.asked
+        asked, mask = self.given.asked, cut.mask
         if asked.reset == "fine-tune":
-            return self.course(above.ran.trained, mask, level)
+            return self.course({**above.ran.trained, **cut.adjusted}, mask, level)
         hold = asked.rewind_to if asked.after_rewind == "continue" else 0
         return self.course(self.start if dense.ran.kept is None else dense.ran.kept, mask, level, hold=hold)
 
-    def _cut(self, above: Found, level: int) -> Mask:
-        load_state(self.stage.own, above.ran.trained)
-        probe = Probe(seed=derive(0, "probe", self.number, level), initial=self.start)
-        mask = self.pruner(self.stage.own, above.course.mask, self.keeps[level], probe)
-        agree(f"The masks of level {level}", mask.digest)
-        return mask
+    def _cut(self, above: Found, level: int) -> Cut:
+        at_init = needs_of(self.pruner.criterion).scored_at is Moment.INIT
+        load_state(self.stage.own, self.start if at_init else above.ran.trained)
+        seed = derive(0, "probe", self.number, level)
+        probe = replace(self.given.probe or Probe(), seed=seed, initial=self.start)
+        cut = self.pruner.cut(self.stage.own, above.course.mask, self.keeps[level], probe)
+        agree(f"The masks of level {level}", cut.mask.digest)
+        return cut
 
     def _train(self, course: Course, dense: Found | None = None) -> Found:
         given, shelf = self.given, self.given.shelf
@@ -258,6 +264,20 @@ def begin(given: Given, number: int) -> Procedure:
         stage=Stage(model=model, train=given.train),
         start=share(state_of(own)),
         whole=whole,
-        pruner=Pruner(criterion=criterion_of(asked.criterion), allocation=allocation),
+        pruner=Pruner(criterion=_criterion(given), allocation=allocation),
         keeps=keeps,
     )
+
+
+def _criterion(given: Given) -> Criterion:
+    """What is asked for, where it can be had: what a criterion lacks is said before the first training."""
+    criterion = criterion_of(given.asked.criterion)
+    needs, name = needs_of(criterion), label_of(criterion)
+    if needs.gathered:
+        raise UsageError(
+            f"The criterion {name} sums {', '.join(needs.gathered)} along a training, which a loop of your own does "
+            f"not; use tombola.run, or another criterion."
+        )
+    if needs.data:
+        (given.probe or Probe()).examples(name)
+    return criterion

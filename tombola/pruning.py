@@ -78,7 +78,7 @@ class Pruner:
     def scores(self, model: nn.Module, mask: Mask, probe: Probe) -> Scores:
         """What weights are taken out by, larger = keep: the criterion's scores, by granularity."""
         scores = self.criterion(model, mask, probe)
-        _check(scores, mask, label_of(self.criterion), probe)
+        scores = _checked(scores, mask, label_of(self.criterion), probe)
         if self.inverted:
             scores = {name: -score for name, score in scores.items()}
         return scores if self.granularity is None else self.granularity(scores, mask, model)
@@ -103,7 +103,9 @@ class Pruner:
         return Mask(found)
 
 
-def _check(scores: Scores, mask: Mask, label: str, probe: Probe) -> None:
+def _checked(scores: Scores, mask: Mask, label: str, probe: Probe) -> Scores:
+    """The scores, all finite: what a pruned weight has got (0 / 0, say) does not matter, and becomes 0."""
+    found = dict(scores)
     for name, shape in mask.shapes.items():
         if name not in scores or tuple(scores[name].shape) != shape:
             got = tuple(scores[name].shape) if name in scores else "no score"
@@ -111,14 +113,19 @@ def _check(scores: Scores, mask: Mask, label: str, probe: Probe) -> None:
                 f"The criterion {label} gave {got} for {name!r}; expected one score for each weight, shape {shape}."
             )
         finite = scores[name].isfinite()
+        if bool(finite.all()):
+            continue
+        finite |= ~mask[name].to(finite.device)
+        found[name] = scores[name].where(scores[name].isfinite(), 0)
         if not bool(finite.all()):
             seen = f" on a probe of {len(probe.batches)} batches (seed {probe.seed})" if probe.batches else ""
             first = (~finite).nonzero()[0].tolist()
             raise UsageError(
                 f"The criterion {label} scores {name!r} {scores[name][tuple(first)]} at {first} and at "
-                f"{int((~finite).sum()) - 1:,} more places{seen}; expected finite numbers. Has the training diverged, or "
-                f"is a batch not finite?"
+                f"{int((~finite).sum()) - 1:,} more places{seen}; expected finite numbers. Has the training diverged, "
+                f"or is a batch not finite?"
             )
+    return found
 
 
 def prune(

@@ -155,6 +155,8 @@ class Fit:
     def __post_init__(self) -> None:
         if not 0 <= self.first <= self.last:
             raise UsageError(f"A fit from step {self.first} to step {self.last}; expected 0 <= first <= last.")
+        if self.frozen is not None and self.mask is None:
+            raise UsageError("A fit without a mask has no pruned places that could be frozen; give it one.")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -225,6 +227,11 @@ class Curve:
     def end(self) -> Point | None:
         """The last point."""
         return self.points[-1] if self.points else None
+
+    @property
+    def judged(self) -> Point | None:
+        """Where it is judged: the early-stop point, or the only one of an evaluation, which has trained nothing."""
+        return self.early_stop or (self.end if len(self.points) == 1 else None)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

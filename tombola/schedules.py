@@ -53,8 +53,11 @@ def geometric(counts: Mapping[str, int], rates: Mapping[str, float], levels: int
     return ladder
 
 
-def check_ladder(start: Mapping[str, int], ladder: Sequence[Mapping[str, int]]) -> None:
+def check_ladder(start: Mapping[str, int], ladder: Sequence[Mapping[str, int]], *, named: bool = False) -> None:
     """Refuse a ladder with a level that empties a layer, removes nothing or brings weights back.
+
+    Args:
+        named: its densities were named (linear, custom, ...), so another rate would not cure it.
 
     Raises:
         UsageError: names the level, the layer, and how many levels are possible.
@@ -63,6 +66,8 @@ def check_ladder(start: Mapping[str, int], ladder: Sequence[Mapping[str, int]]) 
     for level, counts in enumerate(ladder, 1):
         fix = f"use --levels {level - 1} or fewer" if level > 1 else "use a smaller --rate"
         empty = [name for name, n in counts.items() if n < 1]
+        if empty and named:
+            fix = "name a higher density in the schedule"
         if empty:
             raise UsageError(f"Level {level} would empty {empty[0]!r} ({before[empty[0]]} left before it); {fix}.")
         left, had = sum(counts.values()), sum(before.values())
@@ -70,6 +75,8 @@ def check_ladder(start: Mapping[str, int], ladder: Sequence[Mapping[str, int]]) 
             raise UsageError(f"Level {level} has {left:,} weights, above the {had:,} before it; densities must fall.")
         if left == had:
             fix = f"use --levels {level - 1} or fewer" if level > 1 else "use a larger --rate"
+            if named:
+                fix = "use fewer --levels, or densities further apart in the schedule"
             raise UsageError(f"At level {level} nothing is left to remove: all {left:,} weights stay; {fix}.")
         before = counts
 

@@ -273,9 +273,16 @@ class Supervised:
         """Train, by the native trainer where it knows the network (unless an engine is named).
 
         Raises:
-            UsageError: the named engine is not available here.
+            UsageError: the named engine is not available here, or does not do what the fit asks for.
         """
+        from tombola.native.fits import beyond
+
         reason = self.not_native if engine is None else self._reason(engine)
+        lacking = beyond(fit)
+        if reason is None and lacking is not None:
+            if self.engine == "native":
+                raise UsageError(f"The native engine cannot train this: {lacking}. Use --engine auto.")
+            reason = lacking
         make: MakeEngine = Reference
         if reason is None:
             from tombola.native import Native

@@ -7,17 +7,21 @@ from typing import Any
 
 import pytest
 import torch
+from helpers import random_mask
 from torch import nn
 
 from tombola.compiled import VARIANTS, Compiled, load, runs
 from tombola.data import from_arrays
 from tombola.data.dataset import Dataset
+from tombola.errors import UsageError
 from tombola.masks import Mask
 from tombola.models.fully_connected import mlp
+from tombola.models.net import Net
 from tombola.native import Native, why_not
 from tombola.pruning import prune
 from tombola.requests import Fit, Init, Moment
 from tombola.streams import stream
+from tombola.tasks import Supervised
 from tombola.training.checkpoint import Checkpoint
 from tombola.training.enforce import apply_mask
 from tombola.training.loop import Measured, Stopped, silent, train
@@ -292,3 +296,18 @@ def test_a_hook_is_not_overlooked() -> None:
     model = Own()
     model.one.register_forward_hook(lambda module, inputs, output: output * 2)
     assert "has hooks" in str(why_not(model, prepare(images(), ADAM, torch.device("cpu")), ADAM))
+
+
+@pytest.mark.parametrize("changes", [{"frozen": Init(seed=1)}, {"gather": ("movement",)}], ids=["frozen", "gathered"])
+def test_what_the_kernels_do_not_do_is_left_to_the_reference_loop(changes: dict[str, Any], library: Compiled) -> None:
+    task = Supervised(dataset=images(), model="mlp", net=Net(hidden=(5,)), training=ADAM)
+    mask = random_mask(task.build(0), 0.5)
+    fit = Fit(start=Init(seed=0), mask=mask, last=2, order=0, noise=0)
+    start, events = state_of(task.build(0)), silent()
+    assert task.fit(fit, start, events=events).provenance["engine"] == "native"
+    found = task.fit(replace(fit, **changes), start, events=events).provenance
+    assert found["engine"] == "torch"
+    assert found["not_native"] in {"its pruned places stand at constants", "it gathers movement along the way"}
+    sets, dense = prepare(images(), ADAM, torch.device("cpu")), Mask.dense(task.build(0))
+    with pytest.raises(UsageError, match=r"The native engine cannot train this: .*\. Use --engine auto"):
+        Native(task.build(0), replace(fit, **changes), sets, ADAM, dense, library=library)

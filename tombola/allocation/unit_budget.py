@@ -65,11 +65,11 @@ class UnitBudget:
         floor = self._floor(names, strengths)
         steps = torch.cat(strengths).unique()  # rising: the higher the threshold, the fewer units live
         steps = steps[(steps >= 0) & (steps <= floor)].tolist()
-        low, high = 0, len(steps) - 1
+        low, middle, high = 0, 0, len(steps) - 1  # most often the budget lasts for every unit
         while low < high:  # a higher threshold never requires more weights
-            middle = (low + high) // 2
             required = _required(layers, strengths, steps[middle])
             low, high = (low, middle) if _count(required) <= keep else (middle + 1, high)
+            middle = (low + high) // 2
         required = _required(layers, strengths, steps[low])
         if (needed := _count(required)) > keep:
             name = max(zip(names, required, strict=True), key=lambda pair: int(pair[1].sum()))[0]

@@ -47,7 +47,7 @@ def results_document(digest: str, experiment: Mapping[str, Any], store: Store) -
 
 
 def _row(row: Mapping[str, Any], answer: Trained, prunable: Mapping[str, int]) -> dict[str, Any]:
-    stop, end = answer.curve.early_stop, answer.curve.end
+    stop, judged, end = answer.curve.early_stop, answer.curve.judged, answer.curve.end
     finite = answer.diverged_at is None
     right = finite and answer.metric == "accuracy"
     kept = {name: answer.kept.get(name, whole) for name, whole in prunable.items()}
@@ -62,7 +62,7 @@ def _row(row: Mapping[str, Any], answer: Trained, prunable: Mapping[str, int]) -
         "prunable": total,
         "kept_per_layer": kept,
         "early_stop_step": stop.step if finite and stop else None,
-        "test_accuracy_at_early_stop": _number(stop.test_metric) if right and stop else None,
+        "test_accuracy_at_early_stop": _number(judged.test_metric) if right and judged else None,
         "test_accuracy": _number(end.test_metric) if right and end else None,
         "train_accuracy": _number(answer.train_metric) if right else None,
         "validation_loss_min": _number(stop.validation_loss) if finite and stop else None,

@@ -36,19 +36,23 @@ KINDS: dict[str, tuple[str, Registry]] = {
 }
 """What can be listed -> (what one of them is called, registry)."""
 
+_OURS = {"search", "control"}  # a recipe takes none of the user's own
+
 
 @dataclass(frozen=True, kw_only=True)
 class List:
     """List what a recipe can name: criteria, allocations, ...; with a NAME, all that is known of one."""
 
     what: tyro.conf.Positional[
-        Annotated[tuple[str, ...], flag(f"{', '.join(KINDS)}; then one of them.", metavar="KIND [NAME]")]
+        Annotated[tuple[str, ...], flag(f"{', '.join(KINDS)}; then one of them.", metavar="KIND [NAME]", default="")]
     ]
     json: JsonFile = ""
 
 
 def main(arguments: Sequence[str]) -> int:
     """Print one line for each, or one whole."""
+    if not arguments:
+        raise UsageError(f"Name what to list: tombola list KIND [NAME]. Kinds: {', '.join(KINDS)}.")
     asked = parse(List, arguments, command="list")
     check_targets(asked.json)
     if not 1 <= len(asked.what) <= 2:
@@ -83,6 +87,8 @@ def _lines(registry: Registry) -> list[str]:
 
 def _whole(text: str, registry: Registry, what: str) -> dict[str, Any]:
     """Everything about one, which is imported for it."""
+    if what in _OURS and text not in registry:
+        raise UsageError(f"Unknown {what} {text!r}. {suggest(text, registry)}")
     name = name_of(text, registry, what)
     entry = registry.get(name, Entry(home=name, summary="your own"))
     made = entry.load() if name in registry else import_path(name, what, "name")
@@ -135,9 +141,9 @@ def _needs(made: Any) -> list[str]:
     from tombola.criteria.base import needs_of
 
     found = needs_of(made)
-    passes = f", {found.passes:g} passes over each batch" if found.passes else ""
+    passes = f"; {found.passes:g} x forward and backward over each batch" if found.passes else ""
     said = {
-        f"examples (--probe.batches, --probe.size{passes})": found.data,
+        f"examples (--probe.batches, --probe.size){passes}": found.data,
         "the initial weights": found.initial,
         f"sums gathered while training: {', '.join(found.gathered)}": bool(found.gathered),
         "whole units are scored: --granularity natural removes them whole": found.units,

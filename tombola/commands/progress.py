@@ -58,18 +58,17 @@ class Lines:
         self.answered_fits += 1
         if place.arm.name not in PLAYED:
             return
-        self._answers.setdefault(place.level, {}).setdefault(place.arm.name, []).append(answer)
-        self._left[place.level] = self._left.get(place.level, 0) - 1
-        if self._left[place.level] == 0:
-            self.say(_level_line(place.level, self._answers.pop(place.level), time.monotonic() - self._begun))
+        group = self.group(place)
+        self._answers.setdefault(group, {}).setdefault(place.arm.name, []).append(answer)
+        self._left[group] = self._left.get(group, 0) - 1
+        if self._left[group] == 0:
+            self.say(self.line(group, self._answers.pop(group), time.monotonic() - self._begun))
 
     def failed(self, failure: Failure) -> None:
         """Say what failed, and why; the end of the run counts how often."""
         if failure.cause not in self._causes:
             self._causes.add(failure.cause)
-            place = failure.place
-            where = f"replicate {place.replicate}, level {place.level}, {place.arm.name}"
-            self.say(f"failed: {where}: {clipped(failure.cause)}")
+            self.say(f"failed: {self.where(failure.place)}: {clipped(failure.cause)}")
 
     def ended(self, failure: Failure) -> None:
         """Say which replicate ended early, unless the cause was said just before."""
@@ -77,6 +76,18 @@ class Lines:
             place = failure.place
             cause = failure.cause.removeprefix(f"replicate {place.replicate}, level {place.level}, ")
             self.say(f"replicate {place.replicate} ends at level {place.level}: {clipped(cause)}")
+
+    def group(self, place: Place) -> int:
+        """What a line is said of, once all of it is answered: a level."""
+        return place.level
+
+    def line(self, group: int, arms: Mapping[str, list[Trained]], seconds: float) -> str:
+        """What is said of it."""
+        return _level_line(group, arms, seconds)
+
+    def where(self, place: Place) -> str:
+        """A place in words."""
+        return f"replicate {place.replicate}, level {place.level}, {place.arm.name}"
 
     def say(self, line: str) -> None:
         """Print one line."""
@@ -88,7 +99,7 @@ def _level_line(level: int, arms: Mapping[str, list[Trained]], seconds: float) -
     density = sum(sum(a.kept.values()) / a.prunable for a in some) / len(some)
     parts = []
     for name, answers in sorted(arms.items(), key=lambda arm: PLAYED.index(arm[0])):
-        stops = [a.curve.early_stop for a in answers if a.diverged_at is None]
+        stops = [a.curve.judged for a in answers if a.diverged_at is None]
         values = [p.test_metric for p in stops if p is not None and p.test_metric is not None]
         word = "dense" if level == 0 else name
         if not values:
@@ -104,6 +115,8 @@ def _level_line(level: int, arms: Mapping[str, list[Trained]], seconds: float) -
 class Bars(Lines):
     """Bars for the experiment, its levels and the running fits, with steps per second and time left."""
 
+    names = ("experiment", "level")
+
     def __init__(self, console: Console, expected: Preview) -> None:
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -116,8 +129,9 @@ class Bars(Lines):
             TimeRemainingColumn(),
         )
         self._bars: Progress = Progress(*columns, console=console, transient=True, refresh_per_second=4)
-        self._whole = self._bars.add_task("experiment", total=expected.fits, unit="fits", speed="")
-        self._level = self._bars.add_task("level", total=max(expected.levels, default=0), unit="levels", speed="")
+        self._whole = self._bars.add_task(self.names[0], total=expected.fits, unit="fits", speed="")
+        name, total = self.names[1], max(expected.levels, default=0)
+        self._level = self._bars.add_task(name, total=total, unit=f"{name}s", speed="")
         self._places: dict[str, Place] = {}
         self._fits: dict[str, tuple[TaskID, int, float]] = {}
         self._bars.start()
@@ -130,9 +144,7 @@ class Bars(Lines):
         """Show a bar for a fit."""
         if not isinstance(job.request, Fit):
             return
-        place = self._places[job.digest]
-        name = f"  level {place.level} {place.arm.name}, replicate {place.replicate}"
-        fit = job.request
+        name, fit = f"  {self.where(self._places[job.digest])}", job.request
         self._drop(job.digest)  # it may have been put aside before
         bar = self._bars.add_task(name, total=fit.last - fit.first, unit="steps", speed="")
         self._fits[job.digest] = (bar, fit.first, time.monotonic())

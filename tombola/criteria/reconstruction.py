@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -30,9 +31,10 @@ class Wanda:
     and sums of them what a mask adds, where the inputs are orthogonal.
 
     Args:
-        per_output: weights are compared within their row of W only, as in the paper: the score is the rank among the
-            row's survivors as a share of their number, in (0, 1]. Whatever a tensor loses, its rows lose alike, and
-            under a global budget so do all tensors. false: s_ij itself.
+        per_output: weights are compared within their row of W only, as in the paper: s_ij is divided by the smallest
+            score that the row would keep if every row kept the budget's share (`Probe.keep` / survivors; half where
+            there is no budget), so what scores 1 or more stays. Under one threshold over all layers, and under equal
+            shares, rows lose alike, to rounding; where a layer gets another share, nearly so. false: s_ij itself.
 
     Raises:
         UsageError: no batches, a masked weight of another kind than Linear, convolution or `Conv1D`.
@@ -41,10 +43,10 @@ class Wanda:
     layers read what the network before the cut puts out.
 
     >>> layer = nn.Linear(2, 1)
-    >>> _ = layer.weight.data.copy_(torch.tensor([[1.0, -2.0]]))
+    >>> _ = layer.weight.data.copy_(torch.tensor([[0.8, -2.0]]))
     >>> probe = Probe(batches=[(torch.tensor([[3.0, 1.0], [4.0, 0.0]]), torch.zeros(2))], loss=nn.functional.mse_loss)
     >>> Wanda(per_output=False)(layer, Mask.dense(layer), probe)["weight"].tolist()
-    [[5.0, 2.0]]
+    [[4.0, 2.0]]
     >>> Wanda()(layer, Mask.dense(layer), probe)["weight"].tolist()
     [[1.0, 0.5]]
     """
@@ -52,14 +54,37 @@ class Wanda:
     per_output: bool = True
 
     def __call__(self, model: nn.Module, mask: Mask, probe: Probe) -> Scores:
-        """The scores, float64; weights that are gone have 0."""
+        """The scores, in float32 or the weights' wider dtype; weights that are gone have 0."""
         reads, found = reads_of(model, mask, probe, "wanda"), {}
+        weights = dict(model.named_parameters())
+        share = 0.5 if probe.keep is None else probe.keep / mask.alive
         for name, layer in layers_of(model, mask, "wanda").items():
-            weight, alive = _matrices(model, layer, name, mask)
-            scores = weight.abs() * reads[name].squares.sqrt()[:, None]
-            scores = _ranks(scores, alive) if self.per_output else scores.where(alive, 0.0)
-            found[name] = from_matrix(layer, scores, mask.shapes[name])
+            weight = as_matrix(layer, weights[name].detach())
+            wide = torch.promote_types(weight.dtype, torch.float32)
+            scores = weight.to(wide).abs() * reads[name].squares.sqrt()[:, None].to(wide)
+            if mask.kept[name] < weight.numel():
+                scores = scores.where(as_matrix(layer, mask[name].to(weight.device)), 0.0)
+            found[name] = from_matrix(layer, _by_row(scores, share) if self.per_output else scores, mask.shapes[name])
         return found
+
+
+def _by_row(scores: Tensor, share: float) -> Tensor:
+    """Scores (groups, units, fan-in) over the last that each unit keeps of its share; those that are 0 do not count.
+
+    The shares are rounded so that over all units they add up.
+    """
+    there = (scores > 0).sum(-1)
+    whole = (share * there.flatten().cumsum(0)).floor().long()
+    stay = whole.diff(prepend=whole.new_zeros(1)).view_as(there).clamp(min=1)
+    least = _sorted(scores).gather(-1, (scores.shape[-1] - stay)[..., None])
+    return scores / least.where(least > 0, 1.0)
+
+
+def _sorted(rows: Tensor) -> Tensor:
+    """Every row in ascending order; on the CPU numpy does it six times as fast as torch."""
+    if rows.device.type == "cpu":
+        return torch.from_numpy(np.sort(rows.numpy(), axis=-1))
+    return rows.sort(dim=-1).values
 
 
 @needs(data=True, passes=0.34)
@@ -83,8 +108,8 @@ class SparseGpt:
 
     Args:
         block: columns whose weights are chosen together.
-        damp: lambda as a share of the mean diagonal of X XT. Inputs that are always 0 have lambda there (1 where all
-            are); their weights stay as they are until they go.
+        damp: lambda as a share of the mean diagonal of X XT. Inputs that are always 0 have 1e-9 of it beside lambda,
+            so their weights go first, and change nothing (1 where all inputs are 0: the smallest weights go).
 
     Raises:
         UsageError: no batches or budget (`Probe.keep`), a masked weight of another kind than Linear, convolution or
@@ -146,9 +171,9 @@ class SparseGpt:
 
     def _root(self, gram: Tensor) -> Tensor:
         """U, upper, with UT U = (gram + lambda I)^-1."""
-        added = self.damp * float(gram.diagonal().mean())
-        gram.diagonal().add_(added)
-        gram.diagonal().masked_fill_(gram.diagonal() == 0, 1.0)
+        mean = float(gram.diagonal().mean())
+        gram.diagonal().masked_fill_(gram.diagonal() == 0, 1e-9 * mean or 1.0)
+        gram.diagonal().add_(self.damp * mean)
         inverse = torch.cholesky_inverse(cholesky(gram, "sparsegpt", "damp"))
         return cholesky(inverse, "sparsegpt", "damp").mT
 

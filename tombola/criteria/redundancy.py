@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -54,10 +53,10 @@ def units_needed(eigenvalues: Tensor, energy: float = 0.0) -> int:
 
 
 def dropping_order(correlation: Tensor) -> list[int]:
-    """The units in the order in which they are dropped: each time that with the largest sum of |correlation| to the rest.
+    """The units in the order they are dropped: each time that with the largest sum of |correlation| to the rest.
 
     Args:
-        correlation: (C, C); the first of equals is dropped first.
+        correlation: (C, C); the first of equals is dropped first (sums to 1e-9: the last two are always equal).
 
     >>> dropping_order(torch.tensor([[1.0, 0.0, 0.5], [0.0, 1.0, 0.9], [0.5, 0.9, 1.0]]))
     [2, 0, 1]
@@ -65,7 +64,7 @@ def dropping_order(correlation: Tensor) -> list[int]:
     sizes = correlation.abs().double().clone().fill_diagonal_(0.0)
     sums, order = sizes.sum(1), []
     for _ in range(len(sizes)):
-        at = int(sums.argmax())
+        at = int((sums >= sums.max() - 1e-9).nonzero()[0])
         order.append(at)
         sums = sums - sizes[at]
         sums[order] = -torch.inf
@@ -84,7 +83,7 @@ def covariances(model: nn.Module, mask: Mask, probe: Probe, name: str) -> dict[s
     sums: dict[str, Tensor] = {}
     products: dict[str, Tensor] = {}
 
-    def see(weight: str, layer: nn.Module, activations: Tensor, outputs: Tensor, targets: Tensor) -> None:
+    def see(weight: str, layer: nn.Module, activations: Tensor, targets: Tensor) -> None:
         if weight not in hidden:
             return
         rows = pooled(layer, activations).double()

@@ -56,7 +56,8 @@ def descend(score: Scorer, mask: Mask, counts: list[int], order: list[str]) -> S
         float64 scores; the least of all at weights that were pruned before.
     """
     left: dict[str, Tensor] = {}
-    found: dict[str, Tensor] = {}
+    found: Scores = {}
+    scores: Scores = {}
     for number, count in enumerate(counts, 1):
         scores = {name: s.double() for name, s in score(left, f" in round {number} of {len(counts)}").items()}
         if not left:
@@ -66,13 +67,12 @@ def descend(score: Scorer, mask: Mask, counts: list[int], order: list[str]) -> S
         gone = smallest([scores[n] for n in order], alive - count, [left[n] for n in order], names=order)
         top = max(float(scores[name].max()) for name in order)
         for name, going in zip(order, gone, strict=True):
-            late = number - len(counts) - 2 + scores[name] / (2 * top)  # below -1 in the last round
-            found[name] = late.where(going, found[name])
-            left[name] = left[name] & ~going
-        if number == len(counts):
-            last = to_sum_one({name: scores[name] * left[name] for name in order})
-            found = {name: last[name].where(left[name], found[name]) for name in order}
-    return {name: found[name] for name in mask}
+            left[name].logical_and_(~going)
+            late = scores[name] if number < len(counts) else scores[name].clone()
+            late.div_(2 * top).add_(number - len(counts) - 2)  # below -1 in the last round
+            torch.where(going, late, found[name], out=found[name])
+    last = to_sum_one({name: scores[name].mul_(left[name]) for name in order})
+    return {name: last[name].where(left[name], found[name]) for name in mask}
 
 
 @needs(data=True, scored_at=Moment.INIT, passes=1)
@@ -92,7 +92,8 @@ class IterativeSnip:
     Source: de Jorge et al. (2021, arXiv 2006.09081); Verdenius et al. (2020, arXiv 2006.00896).
 
     >>> net = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2))
-    >>> probe = Probe(batches=[(torch.randn(5, 4), torch.tensor([0, 1, 1, 0, 1]))], loss=nn.functional.cross_entropy, keep=6)
+    >>> batch = torch.randn(5, 4), torch.tensor([0, 1, 1, 0, 1])
+    >>> probe = Probe(batches=[batch], loss=nn.functional.cross_entropy, keep=6)
     >>> scores = IterativeSnip(rounds=3)(net, Mask.dense(net), probe)
     >>> sum(int((score >= 0).sum()) for score in scores.values())
     6
@@ -138,7 +139,8 @@ class Force:
     probe in every round. Needs `probe.keep`, which `Pruner` sets; without it there is one round.
 
     >>> net = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2))
-    >>> probe = Probe(batches=[(torch.randn(5, 4), torch.tensor([0, 1, 1, 0, 1]))], loss=nn.functional.cross_entropy, keep=6)
+    >>> batch = torch.randn(5, 4), torch.tensor([0, 1, 1, 0, 1])
+    >>> probe = Probe(batches=[batch], loss=nn.functional.cross_entropy, keep=6)
     >>> scores = Force(rounds=3)(net, Mask.dense(net), probe)
     >>> round(sum(float(score.sum()) for score in scores.values()), 5)
     1.0
@@ -169,4 +171,4 @@ def _cut(weights: Mapping[str, Tensor], dense: Mapping[str, Tensor], left: Mappi
     """Set the weights to the dense ones where they are left; all of them where `left` is empty."""
     with torch.no_grad():
         for name, places in left.items():
-            weights[name].copy_(dense[name] * places)
+            torch.mul(dense[name], places, out=weights[name])

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from tombola.criteria.base import Probe, Scores, needs
-from tombola.criteria.looking import changing, layers_of, meetings, scoring, units_last
-from tombola.criteria.units import FORWARD, observe, unit_scores
+from tombola.criteria.looking import changing, layers_of, meetings, scoring
+from tombola.criteria.units import FORWARD, mean_activations, require_run, unit_scores
 from tombola.errors import UsageError
 from tombola.granularity.units import as_units, hidden_of
 from tombola.masks import Mask
@@ -30,10 +30,10 @@ class Measure(Enum):
 class OutputSensitivity:
     """Score a unit by how far the network's outputs move when it is silenced: units that nothing depends on go.
 
-    score = mean over examples of KL(p || p_j), with p = softmax of the outputs and p_j the same when the activation of
-    unit j (behind its nonlinearity, at every position) stands at 0; or the mean of (z - z_j)^2 over examples and
-    outputs. 0 or more, and comparable between layers, unlike local saliencies such as |w|. Costs as many forward passes
-    over the batches as there are hidden units, and one or two more.
+    score = mean over examples of KL(p || p_j) in nats, with p = softmax of the outputs and p_j the same when the
+    activation of unit j (behind its nonlinearity, at every position) stands at 0; or the mean of (z - z_j)^2 over
+    examples and outputs. 0 or more, and comparable between layers, unlike local saliencies such as |w|. Costs as many
+    forward passes over the batches as there are hidden units with surviving weights, and one or two more.
 
     Source: the survey of Hoefler et al. (2021, arXiv 2102.00554), "sensitivity of the output".
 
@@ -43,7 +43,8 @@ class OutputSensitivity:
 
     >>> net = nn.Sequential(nn.Linear(2, 2, bias=False), nn.ReLU(), nn.Linear(2, 1, bias=False))
     >>> _ = net[0].weight.data.copy_(torch.eye(2)), net[2].weight.data.copy_(torch.tensor([[1.0, 3.0]]))
-    >>> probe = Probe(batches=[(torch.tensor([[1.0, 1.0], [3.0, -1.0]]), torch.zeros(2, 1))], loss=nn.functional.mse_loss)
+    >>> data = [(torch.tensor([[1.0, 1.0], [3.0, -1.0]]), torch.zeros(2, 1))]
+    >>> probe = Probe(batches=data, loss=nn.functional.mse_loss)
     >>> OutputSensitivity(measure=Measure.SQUARE)(net, Mask.dense(net), probe)["0.weight"].tolist()
     [[5.0, 5.0], [4.5, 4.5]]
     """
@@ -55,20 +56,20 @@ class OutputSensitivity:
         """The scores, 0 or more."""
         name = "output_sensitivity"
         batches, _ = probe.examples(name)
-        means = _means(model, mask, probe, name) if self.to_mean else {}
+        means = mean_activations(model, mask, probe, name, torch.Tensor.double) if self.to_mean else {}
         examples = sum(len(x) for x, _ in batches)
         with scoring(model, mask, probe) as copied, torch.no_grad():
             layers = layers_of(copied, mask, name, transposed=True)
-            places = {weight: as_units(model, weight, mask[weight]) for weight in hidden_of(model, mask)}
-            found = {weight: torch.zeros(len(units), dtype=torch.float64) for weight, units in places.items()}
+            alive = {weight: as_units(model, weight, mask[weight]).any(1) for weight in hidden_of(model, mask)}
+            found = {weight: torch.zeros(len(units), dtype=torch.float64) for weight, units in alive.items()}
             for x, _ in batches:
-                before = copied(x)
-                at = meetings({weight: layers[weight] for weight in places}, lambda x=x: copied(x))
-                for weight in places:
-                    for unit in range(len(found[weight])):
+                before, at = meetings(layers, copied, x)
+                require_run(at, mask, name)
+                for weight, units in alive.items():
+                    for unit in units.nonzero().flatten().tolist():
                         value = float(means[weight][unit]) if self.to_mean else 0.0
-                        moved = _silenced(copied, x, layers[weight], at.get(weight, frozenset()), unit, value)
-                        found[weight][unit] += len(x) / examples * self._distance(before, moved)
+                        after = _silenced(copied, x, layers[weight], at[weight], unit, value)
+                        found[weight][unit] += len(x) / examples * self._distance(before, after)
         return unit_scores(found, model, mask)
 
     def _distance(self, before: Tensor, after: Tensor) -> float:
@@ -83,19 +84,6 @@ class OutputSensitivity:
             )
         before, after = before.log_softmax(1), after.log_softmax(1)
         return max(0.0, float((before.exp() * (before - after)).sum(1).mean()))
-
-
-def _means(model: nn.Module, mask: Mask, probe: Probe, name: str) -> dict[str, Tensor]:
-    sums: dict[str, Tensor] = {}
-    counts: dict[str, int] = {}
-
-    def see(weight: str, layer: nn.Module, activations: Tensor, outputs: Tensor, targets: Tensor) -> None:
-        rows = units_last(layer, activations)
-        sums[weight] = sums.get(weight, 0.0) + rows.sum(0, dtype=torch.float64)
-        counts[weight] = counts.get(weight, 0) + len(rows)
-
-    observe(model, mask, probe, name, see)
-    return {weight: sums[weight] / counts[weight] for weight in sums}
 
 
 def _silenced(model: nn.Module, x: Tensor, layer: nn.Module, at: frozenset[int], unit: int, value: float) -> Tensor:

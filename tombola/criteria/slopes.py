@@ -32,11 +32,21 @@ def batches_of(model: nn.Module, probe: Probe, label: str) -> tuple[list[Batch],
 def gradients(loss: Tensor, weights: Mapping[str, Tensor], *, graph: bool = False) -> dict[str, Tensor]:
     """The gradient of a number in each weight, at least in float32; 0 where the number does not depend on it.
 
+    Each has memory of its own, to be written to.
+
     Args:
         graph: it can be differentiated again.
     """
-    found = torch.autograd.grad(loss, [*weights.values()], create_graph=graph, materialize_grads=True)
-    return {n: g.to(torch.promote_types(g.dtype, torch.float32)) for n, g in zip(weights, found, strict=True)}
+    found: dict[str, Tensor] = {}
+    places: set[int] = set()
+    slopes = torch.autograd.grad(loss, [*weights.values()], create_graph=graph, materialize_grads=True)
+    for name, slope in zip(weights, slopes, strict=True):
+        wide = slope.to(torch.promote_types(slope.dtype, torch.float32))
+        # The gradient of a sum is one tensor for all its terms, or one number seen at all places.
+        shared = wide.data_ptr() in places or 0 in wide.stride()
+        found[name] = wide.clone(memory_format=torch.contiguous_format) if shared else wide
+        places.add(wide.data_ptr())
+    return found
 
 
 def shares(batches: list[Batch]) -> list[float]:
@@ -69,9 +79,9 @@ def require_some(scores: Scores, mask: Mask, label: str, where: str = "") -> Non
         if bool((score * mask[name].to(score.device)).any()):
             return
     raise UsageError(
-        f"Every gradient is 0{where}, so the criterion {label} has nothing to go by: first-order criteria say nothing at "
-        f"a minimum, or where no path is left from the weights to the loss. Use obd or magnitude, score at another moment "
-        f"of the training, or give the probe other examples."
+        f"Every gradient is 0{where}, so the criterion {label} has nothing to go by: first-order criteria say nothing "
+        f"at a minimum, or where no path is left from the weights to the loss. Use obd or magnitude, score at another "
+        f"moment of the training, or give the probe other examples."
     )
 
 

@@ -33,7 +33,8 @@ class Obs:
     dw_K = H_KK^-1 H_KQ w_Q, which is -H^-1_:Q ([H^-1]_QQ)^-1 w_Q.
 
     Nothing of the size of H is formed: with n gradients of k weights the solution comes from a matrix of min(n, k)^2
-    numbers, exactly (Woodbury). Memory: n x prunable weights numbers in the network's precision.
+    numbers, exactly (Woodbury). Memory: n x prunable weights numbers in the
+    network's precision, and with block=0 three times n x weights of the largest tensor in float64.
 
     Args:
         block: consecutive weights of a tensor whose H is one; others count as independent; 0: the whole tensor.

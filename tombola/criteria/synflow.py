@@ -8,13 +8,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from tombola.criteria.base import Probe, Scores, needs
 from tombola.criteria.looking import scoring
 from tombola.criteria.rounds import descend, sizes
-from tombola.criteria.slopes import batches_of, weights_of
+from tombola.criteria.slopes import batches_of, gradients, weights_of
 from tombola.errors import UsageError
 from tombola.masks import Mask
 from tombola.requests import Moment
@@ -23,6 +22,7 @@ __all__ = ["SynFlow"]
 
 _POWERS = (0, -900, 900)  # of 2, for what goes in and for what comes out: 1, 1e-271, 1e271
 _PLAIN = 2.0**-900
+_ROUNDING = 1e-12  # a smaller part of R is none: in a row of layers each layer's scores sum to R
 
 
 @needs(data=True, scored_at=Moment.INIT, passes=1)
@@ -59,7 +59,8 @@ class SynFlow:
 
     >>> net = nn.Sequential(nn.Linear(2, 1), nn.ReLU(), nn.Linear(1, 1))
     >>> _ = net[0].weight.data.copy_(torch.tensor([[-3.0, 1.0]]))
-    >>> scores = SynFlow()(net, Mask.dense(net), Probe(batches=[(torch.zeros(1, 2), torch.zeros(1, 1))], loss=F.mse_loss))
+    >>> probe = Probe(batches=[(torch.zeros(1, 2), torch.zeros(1, 1))], loss=nn.functional.mse_loss)
+    >>> scores = SynFlow()(net, Mask.dense(net), probe)
     >>> [score.tolist() for score in scores.values()]
     [[[0.375, 0.125]], [[0.5]]]
     """
@@ -79,7 +80,7 @@ class SynFlow:
             def score(left: Mapping[str, Tensor], where: str) -> Scores:
                 with torch.no_grad():
                     for name, places in left.items():
-                        weights[name].copy_(dense[name] * places)
+                        torch.mul(dense[name], places, out=weights[name])
                 return _flow(copied, weights, example, where)
 
             return descend(score, mask, counts, list(weights))
@@ -102,10 +103,9 @@ def _flow(model: nn.Module, weights: Mapping[str, Tensor], example: Tensor, wher
         scale = 2.0**power
         with _Linear():
             out = model(example * scale if example.is_floating_point() else example).sum() * scale
-        slopes = torch.autograd.grad(out, [*weights.values()], materialize_grads=True)
-        scores = {name: weights[name].detach() * slope for name, slope in zip(weights, slopes, strict=True)}
+        scores = {name: slope.mul_(weights[name].detach()).abs_() for name, slope in gradients(out, weights).items()}
         total = sum(float(score.sum()) for score in scores.values())
-        if 0 < total < float("inf"):
+        if _ROUNDING * abs(float(out.detach())) < total < float("inf"):
             best = scores
             if total > _PLAIN:
                 break
@@ -157,9 +157,9 @@ _LINEAR: dict[str, Callable[..., Tensor]] = {
     "rms_norm": _layer_norm,
     **dict.fromkeys(
         (
-            "relu", "relu_", "leaky_relu", "leaky_relu_", "elu", "elu_", "selu", "selu_", "celu", "gelu", "silu", "tanh",
-            "tanh_", "sigmoid", "sigmoid_", "hardtanh", "hardtanh_", "hardsigmoid", "relu6", "hardswish", "mish",
-            "softplus", "softsign", "logsigmoid", "prelu", "rrelu", "log_softmax",
+            "relu", "relu_", "leaky_relu", "leaky_relu_", "elu", "elu_", "selu", "selu_", "celu", "gelu", "silu",
+            "tanh", "tanh_", "sigmoid", "sigmoid_", "hardtanh", "hardtanh_", "hardsigmoid", "relu6", "hardswish",
+            "mish", "softplus", "softsign", "logsigmoid", "prelu", "rrelu", "log_softmax",
         ),
         _as_it_is,
     ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -13,13 +13,13 @@ from tombola.errors import UsageError
 from tombola.granularity.units import hidden_of
 from tombola.masks import Mask
 
-__all__ = ["FORWARD", "activation_mean", "apoz", "observe", "unit_scores"]
+__all__ = ["FORWARD", "activation_mean", "apoz", "mean_activations", "observe", "require_run", "unit_scores"]
 
 FORWARD = 1 / 3
 """A forward pass, where `Needs.passes` counts a forward-backward pass as 1."""
 
-See = Callable[[str, nn.Module, Tensor, Tensor, Tensor], None]
-"""(weight, layer, activations, outputs of the network, targets), once a batch and layer."""
+See = Callable[[str, nn.Module, Tensor, Tensor], None]
+"""(weight, layer, activations, targets), once a batch and layer."""
 
 
 def observe(model: nn.Module, mask: Mask, probe: Probe, name: str, see: See) -> None:
@@ -37,15 +37,20 @@ def observe(model: nn.Module, mask: Mask, probe: Probe, name: str, see: See) -> 
         layers = layers_of(copied, mask, name, transposed=True)
         for x, y in batches:
             with watching(layers) as taken:
-                outputs = copied(x)
+                copied(x)
                 found = taken()
+            require_run(found, mask, name)
             for weight in mask:
-                if weight not in found:
-                    raise UsageError(
-                        f"The criterion {name} looks at what units put out, and the network does not run the layer of "
-                        f"{weight!r}. Leave it out with protect=({weight!r},), or use another criterion."
-                    )
-                see(weight, layers[weight], found[weight], outputs, y)
+                see(weight, layers[weight], found[weight], y)
+
+
+def require_run(found: Iterable[str], mask: Mask, name: str) -> None:
+    """Raises `UsageError` for a masked weight whose layer the network does not run."""
+    for weight in sorted(set(mask) - set(found)):
+        raise UsageError(
+            f"The criterion {name} looks at what units put out, and the network does not run the layer of {weight!r}. "
+            f"Leave it out with protect=({weight!r},), or use another criterion."
+        )
 
 
 def unit_scores(units: Mapping[str, Tensor], model: nn.Module, mask: Mask) -> Scores:
@@ -77,18 +82,20 @@ def unit_scores(units: Mapping[str, Tensor], model: nn.Module, mask: Mask) -> Sc
     return {name: found[name] for name in mask}
 
 
-def _means(model: nn.Module, mask: Mask, probe: Probe, name: str, of: Callable[[Tensor], Tensor]) -> Scores:
-    """Each unit's mean of a function of its activations, over examples and positions."""
+def mean_activations(
+    model: nn.Module, mask: Mask, probe: Probe, name: str, of: Callable[[Tensor], Tensor]
+) -> dict[str, Tensor]:
+    """Weight -> each unit's mean of a function of its activations, over examples and positions, (units,), float64."""
     sums: dict[str, Tensor] = {}
     counts: dict[str, int] = {}
 
-    def see(weight: str, layer: nn.Module, activations: Tensor, outputs: Tensor, targets: Tensor) -> None:
+    def see(weight: str, layer: nn.Module, activations: Tensor, targets: Tensor) -> None:
         rows = units_last(layer, activations)
         sums[weight] = sums.get(weight, 0.0) + of(rows).sum(0, dtype=torch.float64)
         counts[weight] = counts.get(weight, 0) + len(rows)
 
     observe(model, mask, probe, name, see)
-    return unit_scores({weight: sums[weight] / counts[weight] for weight in sums}, model, mask)
+    return {weight: sums[weight] / counts[weight] for weight in sums}
 
 
 @needs(data=True, passes=FORWARD, units=True)
@@ -107,7 +114,7 @@ def activation_mean(model: nn.Module, mask: Mask, probe: Probe) -> Scores:
     >>> activation_mean(net, Mask.dense(net), probe)["0.weight"].tolist()
     [[2.25], [0.25]]
     """
-    return _means(model, mask, probe, "activation_mean", lambda rows: rows.double().abs())
+    return unit_scores(mean_activations(model, mask, probe, "activation_mean", torch.abs), model, mask)
 
 
 @needs(data=True, passes=FORWARD, units=True)
@@ -127,4 +134,4 @@ def apoz(model: nn.Module, mask: Mask, probe: Probe) -> Scores:
     >>> apoz(net, Mask.dense(net), probe)["0.weight"].tolist()
     [[0.75], [0.25]]
     """
-    return _means(model, mask, probe, "apoz", lambda rows: rows != 0)
+    return unit_scores(mean_activations(model, mask, probe, "apoz", lambda rows: rows != 0), model, mask)

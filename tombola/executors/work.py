@@ -16,7 +16,7 @@ from tombola.errors import StoreError, TombolaError
 from tombola.executors.base import Busy, Done, Failed, Job, Missing, Outcome
 from tombola.masks import Mask
 from tombola.requests import Adjusted, Answer, At, Curve, Fit, Init, Made, Moment, Prune, Pruned, Start, Trained
-from tombola.resets import Ground
+from tombola.resets import Ground, written
 from tombola.scopes import Scope
 from tombola.store import Damaged, Store
 from tombola.tasks import Task
@@ -82,13 +82,15 @@ def _processor() -> str:
 
 
 def unmet(fit: Fit, answer: Trained, store: Store) -> set[int]:
-    """The steps whose states `fit` wishes for and the stored answer does not have (the last step always counts)."""
+    """The steps whose states `fit` wishes for and the stored answer does not have. The last step always counts, also
+    where gathered sums are lost: they are those of the whole training."""
     if answer.diverged_at is not None:
         return set()
+    lost = {fit.last} if any(not store.has(digest) for digest in answer.gathered.values()) else set()
     stop = answer.curve.early_stop
     named = {Moment.INIT: fit.first, Moment.END: fit.last, Moment.EARLY_STOP: stop.step if stop else fit.last}
     wished = {named[step] if isinstance(step, Moment) else step for step in fit.keep} | {fit.last}
-    return {s for s in wished if fit.first <= s <= fit.last and not store.has(answer.states.get(s, "-"))}
+    return lost | {s for s in wished if fit.first <= s <= fit.last and not store.has(answer.states.get(s, "-"))}
 
 
 def state_digest(start: At | Adjusted, answer: Answer | None) -> str | None:
@@ -111,7 +113,7 @@ def compute(
             if not got:
                 return Busy(digest=job.digest)
             if isinstance(job.request, Prune):
-                return _prune(task, store, job, job.request)
+                return _prune(task, store, job, job.request, device)
             return _fit(task, store, job, job.request, progress, stopping, device)
     except _NeedsState as missing:
         return Missing(digest=job.digest, needs=missing.start)
@@ -145,33 +147,57 @@ def _start(task: Task, store: Store, start: Start) -> State:
         raise _NeedsState(start) from error
 
 
-def _prune(task: Task, store: Store, job: Job, request: Prune) -> Done:
-    answer = store.get(job.digest)
-    if not isinstance(answer, Pruned) or (answer.state is not None and not store.has(answer.state)):
-        model, begun = task.build(0), time.perf_counter()
-        load_state(model, _start(task, store, request.start))
-        cut = request.pruner.cut(model, request.mask, request.keep, _probe(task, store, request))
-        state = None
-        if cut.adjusted:
-            state = store.keep({**state_of(model), **{n: v.cpu() for n, v in cut.adjusted.items()}}, cut.mask)
-        answer = Pruned(request=job.digest, mask=cut.mask, seconds=time.perf_counter() - begun, state=state)
-        store.put(job.digest, request, answer)
+def _begun(task: Task, store: Store, fit: Fit) -> State:
+    """The weights and buffers that a fit begins with; at pruned places the constants, where they are frozen."""
+    start = _start(task, store, fit.start)
+    if fit.frozen is None or fit.mask is None:
+        return start
+    constants = _start(task, store, fit.frozen)
+    return written(start, {n: start[n].where(kept, constants[n]) for n, kept in fit.mask.items()})
+
+
+def _prune(task: Task, store: Store, job: Job, request: Prune, device: str) -> Done:
+    stored = store.get(job.digest)
+    if isinstance(stored, Pruned) and (stored.state is None or store.has(stored.state)):
+        return Done(digest=job.digest, answer=stored)
+    model, begun = task.build(0), time.perf_counter()
+    load_state(model, _start(task, store, request.start))
+    model.to(resolve_device(device))  # where the probe's examples are
+    cut = request.pruner.cut(model, request.mask, request.keep, _probe(task, store, request, device))
+    state = None
+    if cut.adjusted:
+        with torch.no_grad():
+            for name, value in cut.adjusted.items():
+                model.get_parameter(name).copy_(value)  # a tied one under all its names
+        state = store.keep(state_of(model), cut.mask)
+    if isinstance(stored, Pruned) and (cut.mask, state) != (stored.mask, stored.state):
+        raise TombolaError(
+            f"Pruning {job.digest[:12]} again does not give its stored mask and weights bit for bit. Use the machine "
+            f"and version that made them, or another --store."
+        )
+    answer = Pruned(request=job.digest, mask=cut.mask, seconds=time.perf_counter() - begun, state=state)
+    store.put(job.digest, request, answer)
     return Done(digest=job.digest, answer=answer)
 
 
-def _probe(task: Task, store: Store, request: Prune) -> Probe:
+def _probe(task: Task, store: Store, request: Prune, device: str) -> Probe:
     """What the criterion of a request may look at: examples of the task, initial weights, gathered sums."""
     probe = task.probe(request.seed, request.probe)
     if request.initial is not None:
-        probe = replace(probe, initial=_start(task, store, request.initial))
+        initial = _start(task, store, request.initial)
+        probe = replace(probe, initial=_placed(initial, device))
     if isinstance(request.start, At):
         answer = store.get(request.start.fit)
         digests = answer.gathered if isinstance(answer, Trained) else {}
         try:
-            probe = replace(probe, gathered={name: store.state(digest) for name, digest in digests.items()})
+            probe = replace(probe, gathered={n: _placed(store.state(digest), device) for n, digest in digests.items()})
         except Damaged as error:
             raise _NeedsState(request.start) from error
     return probe
+
+
+def _placed(state: State, device: str) -> State:
+    return {name: value.to(resolve_device(device)) for name, value in state.items()}
 
 
 def _fit(
@@ -193,12 +219,12 @@ def _fit(
             store.put(job.digest, fit, stored)
         store.drop_checkpoint(job.digest)  # a kill between the answer and this line leaves it behind
         return Done(digest=job.digest, answer=stored)
-    events = _Events(store, job, fit.mask, progress, stopping)
+    events = _Events(store, job, _packed(fit), progress, stopping)
     saved = store.checkpoint(job.digest)
     resume = None
     if saved is not None and all(store.has(digest) for digest in saved[1].values()):
         resume, events.states = saved
-    start = _start(task, store, fit.start)
+    start = _begun(task, store, fit)
     measured = task.fit(fit, start, events=events, resume=resume, engine=job.engine)
     at_most = fit.start.at_most if isinstance(fit.start, Init) else None
     mask = fit.mask or task.prunable(Scope(), at_most=at_most)
@@ -217,10 +243,16 @@ def _fit(
         metric=task.metric.name,
         seconds=measured.seconds,
         provenance={**provenance(device), **measured.provenance},
+        gathered={name: store.keep(sums, None) for name, sums in measured.gathered.items()},
     )
     store.put(job.digest, fit, answer)
     store.drop_checkpoint(job.digest)
     return Done(digest=job.digest, answer=answer)
+
+
+def _packed(fit: Fit) -> Mask | None:
+    """What its states are packed under: frozen constants lie outside the mask, and would be lost."""
+    return fit.mask if fit.frozen is None else None
 
 
 def _again(
@@ -240,13 +272,15 @@ def _again(
     """
     last = max(steps)
     known = {step: digest for step, digest in stored.states.items() if step <= last}
-    events = _Events(store, job, fit.mask, progress, stopping)
+    events = _Events(store, job, _packed(fit), progress, stopping)
     events.checkpoint = lambda checkpoint: None  # type: ignore[method-assign] # it would stand for the whole fit
     again = replace(fit, last=last, keep=tuple(sorted(steps | known.keys())))
     made_by = str(stored.provenance.get("engine", "torch"))
-    task.fit(again, _start(task, store, fit.start), events=events, engine=made_by)
+    measured = task.fit(again, _begun(task, store, fit), events=events, engine=made_by)
+    gathered = {name: store.keep(sums, None) for name, sums in measured.gathered.items()} if last == fit.last else {}
+    same = all(gathered.get(name, digest) == digest for name, digest in stored.gathered.items())
     for step, digest in known.items():
-        if events.states.get(step) != digest:
+        if not same or events.states.get(step) != digest:
             made = ", ".join(f"{k} {stored.provenance[k]}" for k in _MAKERS if k in stored.provenance)
             raise TombolaError(
                 f"Training {job.digest[:12]} again does not give its stored state of step {step} bit for bit; it was "

@@ -147,7 +147,7 @@ class Unit:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Filter:
-    """As `Unit`, for convolutions alone: whole filters go; every other layer is pruned weight by weight.
+    """As `Unit`, for convolutions alone: whole filters go; every other layer, and the output layer, weight by weight.
 
     Source: Li et al. (2017, arXiv 1608.08710), there with the sum of |w|.
 

@@ -15,6 +15,7 @@ from tombola.errors import UsageError
 from tombola.masks import Mask
 from tombola.models.dropout import CounterDropout
 from tombola.native.data import Source, source_of
+from tombola.native.fits import beyond
 from tombola.native.kernels import Opened, formats_of, machine_of
 from tombola.native.layout import Array
 from tombola.native.structure import links_of
@@ -45,7 +46,8 @@ class Native:
         library: the compiled kernels; None: `tombola.compiled.compiled()`.
 
     Raises:
-        UsageError: there are no compiled kernels, or the mask prunes something else than weights of layers.
+        UsageError: there are no compiled kernels, the mask prunes something else than weights of layers, or the fit has
+            frozen places or statistics to gather (`tombola.native.fits.beyond`).
         Unknown: the network is none that the kernels know.
     """
 
@@ -62,6 +64,9 @@ class Native:
         library = library or compiled()
         if library is None:
             raise UsageError("There are no compiled kernels to train with; see tombola.compiled.absent().")
+        lacking = beyond(fit)
+        if lacking is not None:
+            raise UsageError(f"The native engine cannot train this: {lacking}. Use --engine auto.")
         self.model, self.fit, self.sets, self.training = model, fit, sets, training
         self.provenance: Mapping[str, str] = {"engine": "native", "variant": library.name}
         self.source: Source = source_of(sets)
@@ -156,7 +161,17 @@ class Native:
             return {"momentum_buffer": self.opened.first} if self.training.optimizer.momentum else {}
         return {"exp_avg": self.opened.first, "exp_avg_sq": self.opened.second}
 
-    def restore(self, model: State, slots: State, numbers: Mapping[str, Mapping[str, float]]) -> None:
+    def gathered(self) -> dict[str, State]:
+        """Nothing: the kernels sum no statistics."""
+        return {}
+
+    def restore(
+        self,
+        model: State,
+        slots: State,
+        numbers: Mapping[str, Mapping[str, float]],
+        gathered: Mapping[str, State],
+    ) -> None:
         """Go on from `state()` and `slots()`."""
         self._load(model)
         for slot, vector in self._moments().items() if slots else ():

@@ -9,13 +9,21 @@ from tombola.compiled import absent, compiled
 from tombola.native.data import source_of
 from tombola.native.kernels import Opened, formats_of, machine_of
 from tombola.native.structure import Unknown, links_of
+from tombola.requests import Fit
 from tombola.training.sets import Examples, Sets
 from tombola.training.settings import Training
 
-__all__ = ["why_not"]
+__all__ = ["beyond", "why_not"]
 
 _EXAMPLES = 16  # that are passed through both
 _TOLERANCE = 1e-3
+
+
+def beyond(fit: Fit) -> str | None:
+    """What a fit asks for that the kernels do not do, as a clause; None: nothing."""
+    if fit.frozen is not None:
+        return "its pruned places stand at constants"
+    return f"it gathers {' and '.join(fit.gather)} along the way" if fit.gather else None
 
 
 def why_not(model: nn.Module, sets: Sets, training: Training) -> str | None:

@@ -31,6 +31,14 @@ _KNOWN = {
         words="re-initialised and rewound", letter="W", colour="#c061a0", ansi="magenta", marker="D"
     ),
     "small-dense": Look(words="small dense network", letter="D", colour="#9a7a1e", ansi="cyan", marker="v"),
+    "untrained": Look(words="mask on untrained weights", letter="U", colour="#6f7378", ansi="white", marker="P"),
+    "inverted": Look(words="mask of inverted scores", letter="I", colour="#8569d1", ansi="bright_magenta", marker="X"),
+    "random-labels": Look(
+        words="mask scored on random labels", letter="L", colour="#b5533c", ansi="yellow", marker="<"
+    ),
+    "random-inputs": Look(
+        words="mask scored on random inputs", letter="N", colour="#5b8c2a", ansi="bright_cyan", marker=">"
+    ),
 }
 _SPARE_COLOURS = ("#8569d1", "#b5533c", "#5b8c2a", "#3c8c98", "#a06a6a")
 _SPARE_ANSI = ("yellow", "bright_red", "bright_green", "bright_magenta", "bright_cyan")

@@ -17,7 +17,7 @@ from tombola.report.svg import inline_svg
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-__all__ = ["page"]
+__all__ = ["page", "rendered"]
 
 
 def page(source: Source, *, details: Mapping[str, object], verdict: Mapping[str, Any] | None = None) -> str:
@@ -31,16 +31,11 @@ def page(source: Source, *, details: Mapping[str, object], verdict: Mapping[str,
     Raises:
         UsageError: the document cannot be read.
     """
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.tests["many"] = lambda value: isinstance(value, Sequence) and not isinstance(value, str)
-    environment.filters["unbroken"] = unbroken
-    template = environment.from_string((files("tombola.report") / "page.html").read_text(encoding="utf-8"))
     rows = table(source.document)
     shown, left_out = gallery(source)
     facts = headline(rows)
-    return template.render(
+    return rendered(
+        (files("tombola.report") / "page.html").read_text(encoding="utf-8"),
         recipe=source.document.get("recipe", ""),
         experiment=source.document.get("experiment", ""),
         headline=unbroken(verdict["overall"]["sentence"]) if verdict else facts,
@@ -55,6 +50,18 @@ def page(source: Source, *, details: Mapping[str, object], verdict: Mapping[str,
         diverged=diverged,
         details=details,
     )
+
+
+def rendered(template: str, **content: Any) -> str:
+    """A template filled in: everything escaped, nothing undefined, `style` the look of all pages, light and dark."""
+    from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.tests["many"] = lambda value: isinstance(value, Sequence) and not isinstance(value, str)
+    environment.filters["unbroken"] = unbroken
+    style = (files("tombola.report") / "page.css").read_text(encoding="utf-8")
+    return environment.from_string(template).render(style=Markup(style), **content)
 
 
 def _svg(shown: Shown) -> Markup:

@@ -142,8 +142,8 @@ class Started:
 def written(state: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> State:
     """A copy of `state` with other values in some tensors, and in those tied to them.
 
-    A state holds a tied tensor under each of its names, all with the same numbers; a mask names it once. So what has the
-    same numbers as a changed tensor (not only zeros) and is not changed itself gets the new ones too.
+    A state holds a tied tensor under each of its names, all with the same numbers; a mask names it once. So what has
+    the numbers of a changed tensor (not zeros alone) and is not changed itself gets the new ones too.
 
     >>> one = torch.ones(2, 2)
     >>> found = written({"up": one, "down": one, "bias": torch.ones(2)}, {"up": 2 * one})

@@ -1,16 +1,16 @@
 """Where pruned places stand: at 0, or frozen at a constant (Zhou's "mask-0 actions").
 
-Zhou et al. (2019, arXiv 1905.01067, section 4): is it the zeros that help, or that the weights stand still? A frozen place
-takes part in every forward pass and is never trained: w = m theta + (1 - m) c. With w_i the initial and w_f the trained
-weight of a place (their names, `train_lottery.py` of their code):
+Zhou et al. (2019, arXiv 1905.01067, section 4): is it the zeros that help, or that the weights stand still? A frozen
+place takes part in every forward pass and is never trained: w = m theta + (1 - m) c. With w_i the initial and w_f the
+trained weight of a place (their names, `train_lottery.py` of their code):
 
     freeze_init            c = w_i
     freeze_reinit          c = a value of the layer's w_i, permuted
     freeze_init_zero_mask  c = 0 where |w_i| > |w_f| (training moved it towards 0), else w_i
     freeze_init_zero_all   the same, and survivors that moved towards 0 start at 0 too
 
-"_reshuffle" puts as many zeros at random places (the control of the choice), "_rev" zeros what moved away from 0. At the
-levels after the first, w_f of a place that was pruned before is the constant it stood at: what was 0 stays 0.
+"_reshuffle" puts as many zeros at random places (the control of the choice), "_rev" zeros what moved away from 0. At
+the levels after the first, w_f of a place that was pruned before is the constant it stood at: what was 0 stays 0.
 """
 
 from __future__ import annotations

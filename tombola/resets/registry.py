@@ -6,6 +6,7 @@ from tombola.registry import Entry
 
 __all__ = ["RESETS", "RESETS_PRUNED"]
 
+_FRANKLE = "Frankle and Carbin 2019, arXiv 1803.03635"
 _RENDA = "Renda et al. 2020, arXiv 2003.02389"
 _ZHOU = "Zhou et al. 2019, arXiv 1905.01067"
 
@@ -13,7 +14,7 @@ RESETS: dict[str, Entry] = {
     "rewind": Entry(
         home="tombola.resets.base:Rewind",
         summary="survivors take back the weights of step --rewind-to (0: the initial ones)",
-        source="Frankle and Carbin 2019, arXiv 1803.03635; Frankle et al. 2020, arXiv 1912.05671",
+        source=f"{_FRANKLE}; Frankle et al. 2020, arXiv 1912.05671",
     ),
     "lr-rewind": Entry(
         home="tombola.resets.base:LrRewind",
@@ -68,11 +69,12 @@ RESETS: dict[str, Entry] = {
     "resample": Entry(
         home="tombola.resets.survivors:resample",
         summary="survivors draw among their own initial values, with replacement",
+        source=_FRANKLE,
     ),
     "wiggle": Entry(
         home="tombola.resets.survivors:Wiggle",
         summary="noise of c standard deviations of the layer on the initial values",
-        source="Frankle et al. 2019, arXiv 1903.01611",
+        source=_FRANKLE,
     ),
     "redraw_losers": Entry(
         home="tombola.resets.survivors:redraw_losers",

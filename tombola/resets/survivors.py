@@ -1,8 +1,8 @@
 """What survivors restart from other than the weights they had: Zhou's "mask-1 actions" and kindred questions.
 
-Zhou et al. (2019, arXiv 1905.01067, section 3): what of its initial value does a winning ticket need? Each reset changes
-the masked tensors alone; biases, batch norm and all else stay as they are in `Ground.initial`. Random numbers are drawn
-from `Ground.seed`, for each tensor by its name. With W one tensor of `Ground.initial`, whole, and m its mask:
+Zhou et al. (2019, arXiv 1905.01067, section 3): what of its initial value does a winning ticket need? Each reset
+changes the masked tensors alone; biases, batch norm and all else stay as they are in `Ground.initial`. Random numbers
+are drawn from `Ground.seed`, for each tensor by its name. With W one tensor of `Ground.initial`, whole, and m its mask:
 
     reinit            survivors of a permutation of the whole W (as their code draws from "the layer's distribution")
     reshuffle         the values W[m], permuted among the survivors
@@ -123,7 +123,10 @@ def rand_signed_reshuffle(ground: Ground) -> State:
 
 
 def resample(ground: Ground) -> State:
-    """Each survivor draws one of the survivors' values of its tensor, with replacement."""
+    """Each survivor draws one of the survivors' values of its tensor, with replacement.
+
+    Frankle and Carbin (2019, arXiv 1803.03635, appendix F): is it the distribution that a ticket's weights came from?
+    """
 
     def draw(whole: Tensor, kept: Tensor, generator: torch.Generator) -> Tensor:
         own = whole[kept]
@@ -143,11 +146,11 @@ def _constant(ground: Ground, scale: float, sign: _Sign) -> State:
 class SignedConstant:
     """Survivors become +a or -a, with the sign that stood there; a = scale x the tensor's standard deviation.
 
-    Zhou et al. (2019, arXiv 1905.01067, section 3.2): about as good as rewinding, so of an initial value the sign matters.
+    Zhou et al. (2019, arXiv 1905.01067, section 3): about as good as rewinding, so it is the sign that matters.
 
     >>> from tombola.masks import Mask
-    >>> kept = torch.tensor([[True, True, False, True]])
-    >>> ground = Ground(initial={"w": torch.tensor([[1.0, -1.0, 3.0, -3.0]])}, trained={}, mask=Mask({"w": kept}), seed=0)
+    >>> kept, initial = torch.tensor([[True, True, False, True]]), {"w": torch.tensor([[1.0, -1.0, 3.0, -3.0]])}
+    >>> ground = Ground(initial=initial, trained={}, mask=Mask({"w": kept}), seed=0)
     >>> [round(value, 3) for value in SignedConstant()(ground)["w"][kept].tolist()]
     [2.236, -2.236, -2.236]
     """
@@ -180,8 +183,8 @@ class RandSignedConstant:
 class Wiggle:
     """Survivors move a little from where they began: w + c sigma z, z standard normal, sigma the tensor's deviation.
 
-    Frankle et al. (2019, arXiv 1903.01611): how much room there is around a winning ticket. They know the distribution
-    that the layer was drawn from; here sigma is measured on its initial weights.
+    Frankle and Carbin (2019, arXiv 1803.03635, appendix F): how much room there is around a winning ticket. They know
+    the distribution that the layer was drawn from; here sigma is measured on its initial weights.
 
     Args:
         c: size of the noise in standard deviations of the layer, above 0; they try 0.5, 1, 2, 3.

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from tombola.masks import Mask
 from tombola.pruning import shuffled
-from tombola.requests import Arm, Fit, Made, Request, Start
+from tombola.requests import Arm, Fit, Made, Moment, Request, Start
 from tombola.search.plan import Cuts, Ground, Plan
 from tombola.search.registry import CONTROLS
 from tombola.streams import derive
@@ -20,12 +20,12 @@ Control = Callable[[Plan, int, Fit, Ground, Cuts], dict[Arm, Request]]
 
 def reinit(plan: Plan, level: int, ticket: Fit, base: Ground, cuts: Cuts) -> dict[Arm, Request]:
     """The ticket's mask on fresh initial weights, from step 0; with rewinding to k > 0 also on a fresh dense network
-    trained to k."""
+    trained to k. What stands frozen at pruned places belongs to the mask, and is the ticket's."""
     found: dict[Arm, Request] = {}
     for draw in range(plan.draws):
-        found[Arm(name="reinit", draw=draw)] = plan.fit(plan.redraw(draw), cuts.mask)
+        found[Arm(name="reinit", draw=draw)] = plan.fit(plan.redraw(draw), cuts.mask, frozen=ticket.frozen)
         if draw in base.fresh:
-            rewound = plan.fit(base.fresh[draw], cuts.mask, first=plan.rewind_to)
+            rewound = plan.fit(base.fresh[draw], cuts.mask, first=plan.rewind_to, frozen=ticket.frozen)
             found[Arm(name="reinit-rewound", draw=draw)] = rewound
     return found
 
@@ -55,8 +55,14 @@ def other_cuts(plan: Plan, level: int, ticket: Fit, base: Ground, cuts: Cuts) ->
 
 
 def untrained(plan: Plan, level: int, ticket: Fit, base: Ground, cuts: Cuts) -> dict[Arm, Request]:
-    """The mask on weights that were never trained: a supermask (Zhou et al. 2019, arXiv 1905.01067)."""
-    return {Arm(name="untrained"): plan.fit(cuts.adjusted or plan.init(), cuts.mask, last=0)}
+    """The mask on weights that were never trained, which are as the ticket's reset makes the initial ones: a supermask
+    (Zhou et al. 2019, arXiv 1905.01067). A criterion that scores and adjusts initial weights gives them itself."""
+    init = plan.init()
+    start: Start = init if cuts.adjusted is None or plan.score_at is not Moment.INIT else cuts.adjusted
+    if isinstance(ticket.start, Made):
+        start = replace(ticket.start, initial=init)
+    frozen = replace(ticket.frozen, initial=init) if isinstance(ticket.frozen, Made) else None
+    return {Arm(name="untrained"): plan.fit(start, cuts.mask, last=0, frozen=frozen)}
 
 
 def _under(ticket: Fit, mask: Mask) -> Fit:

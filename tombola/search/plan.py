@@ -28,7 +28,7 @@ from tombola.requests import (
     Start,
     Trained,
 )
-from tombola.resets import FineTune, LrRewind, Remake, Reset, Rewind, facts_of
+from tombola.resets import FineTune, LrRewind, Remake, Reset, Restarting, Rewind, Started, facts_of
 from tombola.streams import derive
 
 __all__ = [
@@ -241,18 +241,19 @@ def ticket(plan: Plan, cuts: Cuts, base: Ground, before: Trained) -> Fit:
     """
     mask, trained = cuts.mask, cuts.adjusted or before.at(Moment.END)
     rewound = base.dense.at(plan.rewind_to) if plan.rewind_to else plan.init()
+    frozen = None if plan.pruned is None else _made(plan, plan.pruned, rewound, before, mask)
     if isinstance(plan.reset, FineTune):
-        return plan.fit(trained, mask, held_rate=plan.steps)
+        return plan.fit(trained, mask, held_rate=plan.steps, frozen=frozen)
     if isinstance(plan.reset, LrRewind):
-        return plan.fit(trained, mask, first=plan.rewind_to)
-    start: Start = rewound
-    if not isinstance(plan.reset, Rewind):
-        start = _made(plan, plan.reset, rewound, trained, mask)
-    dense = facts_of(plan.reset).dense
-    frozen = None if plan.pruned is None else _made(plan, plan.pruned, rewound, trained, mask)
+        return plan.fit(trained, mask, first=plan.rewind_to, frozen=frozen)
+    remake = None if isinstance(plan.reset, Rewind) else plan.reset
+    dense = facts_of(remake).dense
+    if isinstance(plan.pruned, Restarting):
+        remake = Started(reset=remake, pruned=plan.pruned)
+    start = rewound if remake is None else _made(plan, remake, rewound, before, mask)
     return plan.fit(start, None if dense else mask, first=plan.rewind_to, frozen=frozen)
 
 
-def _made(plan: Plan, remake: Remake, initial: Start, trained: Start, mask: Mask) -> Made:
-    seen = trained if facts_of(remake).trained else None
+def _made(plan: Plan, remake: Remake, initial: Start, before: Trained, mask: Mask) -> Made:
+    seen = before.at(Moment.END) if facts_of(remake).trained else None  # as it was trained, not as a cut adjusted it
     return Made(reset=remake, initial=initial, trained=seen, mask=mask, seed=derive(plan.seed, "reset"))

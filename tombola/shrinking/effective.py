@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -17,7 +17,7 @@ from tombola.shrinking.values import Book
 from tombola.shrinking.walking import walk
 from tombola.training.places import bare
 
-__all__ = ["Effective", "effective"]
+__all__ = ["Effective", "effective", "follow"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,17 +61,46 @@ def effective(model: nn.Module, mask: Mask, example: Tensor | Sequence[object] |
     >>> effective(net, mask, torch.ones(4, 3)).mask.kept  # nobody reads the second unit
     {'0.weight': 3, '2.weight': 1}
     """
+    return follow(model, mask, example)(mask)
+
+
+def follow(
+    model: nn.Module, mask: Mask, example: Tensor | Sequence[object] | dict[str, object]
+) -> Callable[[Mask], Effective]:
+    """`effective` for many masks of one network, which is traced once.
+
+    Args:
+        model, example: as for `effective`.
+        mask: any mask of the network, for its names and shapes.
+
+    Raises:
+        UsageError: as `effective`; the function that is returned: another mask does not fit the model.
+    """
     arguments = as_arguments(example)
-    masked = masked_copy(bare(model), mask)
+    ours = masked_copy(bare(model), mask)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
-        require_runs(masked, arguments)
-        _as_mask(masked, mask)
+        require_runs(ours, arguments)
         try:
-            found = trace(masked, arguments)
-            book = walk(found, follow=True, gather=False, paths=True)
+            _as_mask(ours, mask)
+            found = trace(ours, arguments)
         except Exception as error:  # torch.export raises anything
-            return Effective(mask=None, reason=f"torch.export cannot follow it ({first_line(error)})")
+            reason = f"torch.export cannot follow it ({first_line(error)})"
+            return lambda mask: Effective(mask=None, reason=reason)
+
+    def reached(mask: Mask) -> Effective:
+        mask.require(dict(ours.named_parameters()))
+        _as_mask(ours, mask)  # the trace reads the weights of this copy
+        try:
+            book = walk(found, follow=True, gather=False, paths=True)
+        except Exception as error:
+            return Effective(mask=None, reason=f"it cannot be followed ({first_line(error)})")
+        return _reached(found, book, mask)
+
+    return reached
+
+
+def _reached(found: Trace, book: Book, mask: Mask) -> Effective:
     book.tensors.clear()  # what stays for a shape only is on no path
     staying = solve(book)
     whole = _unfollowed(found, book, mask)

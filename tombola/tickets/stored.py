@@ -16,6 +16,8 @@ from tombola.masks import Mask
 from tombola.models.net import Net
 from tombola.models.registry import MODELS
 from tombola.requests import Pruned, Trained
+from tombola.resets import FineTune, Ground, LrRewind, Rewind, reset_of
+from tombola.specs import canonical
 from tombola.store import Damaged, Store
 from tombola.tickets.fitting import same_bits
 from tombola.tickets.level import Level
@@ -95,25 +97,53 @@ def _parts(
 ) -> tuple[dict[str, State], int | None, Mask]:
     """Start and trained weights, the seed of the former, and the mask. Raises `Damaged` or `KeyError`."""
     request = rows[level, replicate]["fit_digest"]
-    answer, start = store.get(request), store.asked(request)["start"]
+    answer, asked = store.get(request), store.asked(request)
     if not isinstance(answer, Trained):
         raise KeyError(request)
-    if start["class"] == "Init":
-        dense = rows[0, replicate]["fit_digest"]
-        first = store.get(dense)
-        if not isinstance(first, Trained) or store.asked(dense)["start"] != start:
-            raise KeyError(dense)
-        weights = store.state(first.states[0])
-    else:
-        before = store.get(start["fit"])
-        if not isinstance(before, Trained):
-            raise KeyError(start["fit"])
-        weights = store.state(before.states[start["step"]])
+    if level:
+        _refuse(asked)
+    start, settings = asked["start"], tomllib.loads(content["settings"])
+    made = start["class"] == "Made"
+    weights = _start(store, start["initial"] if made else start, rows[0, replicate]["fit_digest"])
     mask = _mask(store, content, weights, level, replicate)
+    if made:
+        trained = {} if start["trained"] is None else _start(store, start["trained"], "")
+        reset = reset_of(settings["reset"])
+        if isinstance(reset, Rewind | LrRewind | FineTune) or canonical(reset) != start["reset"]:
+            raise KeyError(settings["reset"])  # made by another version of it
+        weights = reset(Ground(initial=weights, trained=trained, mask=mask, seed=start["seed"]))
     if level and mask.digest != answer.mask_digest:
         raise KeyError(answer.mask_digest)
     states = {"weights": _masked(weights, mask), "trained": _masked(store.state(answer.states[answer.last]), mask)}
     return states, start.get("seed") if start["class"] == "Init" else None, mask
+
+
+def _refuse(asked: Mapping[str, Any]) -> None:
+    """Raises `TicketError` for trainings that are more than survivors and their mask."""
+    if asked.get("frozen") is not None:
+        raise TicketError(
+            "The pruned places of this experiment's tickets stand at constants (reset_pruned), and a ticket file holds "
+            "survivors alone; run it with reset_pruned at zero, or take level 0."
+        )
+    if asked["mask"] is None:
+        raise TicketError(
+            "The reset of this experiment trains the network whole, so no level of it is a ticket; take level 0."
+        )
+
+
+def _start(store: Store, start: Mapping[str, Any], dense: str) -> State:
+    """The stored state that a start means. Raises `Damaged` or `KeyError`.
+
+    Args:
+        dense: digest of the training whose first state are the initial weights.
+    """
+    maker: str = dense if start["class"] == "Init" else start["fit" if start["class"] == "At" else "prune"]
+    answer = store.get(maker)
+    if isinstance(answer, Pruned) and answer.state is not None:
+        return store.state(answer.state)
+    if not isinstance(answer, Trained) or (start["class"] == "Init" and store.asked(maker)["start"] != start):
+        raise KeyError(maker)
+    return store.state(answer.states[start.get("step", answer.first)])
 
 
 def _mask(store: Store, content: Mapping[str, Any], weights: State, level: int, replicate: int) -> Mask:

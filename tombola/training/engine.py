@@ -59,8 +59,17 @@ class Engine(Protocol):
     def slots(self) -> tuple[State, dict[str, dict[str, float]]]:
         """The optimizer's state by index of the parameter: tensors `INDEX/SLOT` (copies on the CPU), and numbers."""
 
-    def restore(self, model: State, slots: State, numbers: Mapping[str, Mapping[str, float]]) -> None:
-        """Go on from `state()` and `slots()` of such an engine; called before `running`."""
+    def gathered(self) -> dict[str, State]:
+        """Statistic that the fit gathers -> its sums so far (`tombola.training.gather`): copies on the CPU."""
+
+    def restore(
+        self,
+        model: State,
+        slots: State,
+        numbers: Mapping[str, Mapping[str, float]],
+        gathered: Mapping[str, State],
+    ) -> None:
+        """Go on from `state()`, `slots()` and `gathered()` of such an engine; called before `running`."""
 
 
 MakeEngine = Callable[["nn.Module", "Fit", "Sets", "Training", "Mask"], Engine]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Protocol
 
@@ -74,7 +74,7 @@ class silent:  # noqa: N801 - used like a function: train(..., events=silent())
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Measured:
-    """What a training measured, and which engine computed it (`provenance`)."""
+    """What a training measured, which engine computed it (`provenance`), and the statistics it was to gather."""
 
     points: tuple[Point, ...]
     diverged_at: int | None
@@ -82,6 +82,7 @@ class Measured:
     train_metric: float | None
     seconds: float
     provenance: Mapping[str, str]
+    gathered: Mapping[str, State] = field(default_factory=dict)
 
 
 def train(
@@ -229,4 +230,5 @@ class _Run:
             train_metric=metric,
             seconds=self.seconds,
             provenance=self.engine.provenance,
+            gathered=self.engine.gathered() if diverged_at is None else {},
         )

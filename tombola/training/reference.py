@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,8 @@ from tombola.streams import derive, key, seeded
 from tombola.training.denormals import flushed_denormals
 from tombola.training.enforce import enforce
 from tombola.training.evaluation import correct, evaluate
+from tombola.training.frozen import frozen, standing
+from tombola.training.gather import Gathering
 from tombola.training.order import Order
 from tombola.training.sets import Examples, Sets, loss_of
 from tombola.training.settings import Training
@@ -31,7 +33,7 @@ class Reference:
 
     Args:
         model: holds the start weights.
-        prunable: names the tensors that `training.l2` acts on.
+        prunable: names the tensors that `training.l2` acts on and that statistics are gathered for.
     """
 
     stride = 1
@@ -41,7 +43,9 @@ class Reference:
         self.model, self.fit, self.sets, self.training = model, fit, sets, training
         self.optimizer = training.optimizer.build(model.parameters())
         named = dict(model.named_parameters())
-        self.decayed = [named[name] for name in prunable] if training.l2 else []
+        self.decayed = [(name, named[name]) for name in prunable] if training.l2 else []
+        self.gathering = Gathering(fit.gather, model, prunable)
+        self.standing = standing(model, fit.mask) if fit.mask is not None and fit.frozen is not None else None
         self.dtype = next(model.parameters()).dtype
         self.order = Order(sets.train_index, batch=training.batch_size, seed=fit.order)
         self.noise = derive(fit.noise, "step") >> 1  # room for the step
@@ -54,7 +58,11 @@ class Reference:
     def running(self) -> Iterator[None]:
         """Mask and random state are in force; global random state is put back afterwards."""
         mask = self.fit.mask
-        enforced = nullcontext() if mask is None else enforce(self.model, self.optimizer, mask, remask=False)
+        enforced: AbstractContextManager[None] = nullcontext()
+        if mask is not None and self.standing is not None:
+            enforced = frozen(self.model, self.optimizer, mask, self.standing)
+        elif mask is not None:
+            enforced = enforce(self.model, self.optimizer, mask, remask=False)
         with flushed_denormals(), seeded(self.fit.noise), enforced:
             yield
 
@@ -77,9 +85,10 @@ class Reference:
             loss = loss_of(outputs, y, training)
             self.optimizer.zero_grad()
             loss.backward()
+            self.gathering.add()
             with torch.no_grad():
                 if self.decayed:
-                    pairs = [(w.grad, w.detach()) for w in self.decayed if w.grad is not None]
+                    pairs = [(w.grad, self._trained(name, w)) for name, w in self.decayed if w.grad is not None]
                     torch._foreach_add_([g for g, _ in pairs], [w for _, w in pairs], alpha=training.l2)
                 if training.clip_norm:
                     nn.utils.clip_grad_norm_(self.model.parameters(), training.clip_norm)
@@ -87,6 +96,13 @@ class Reference:
                 if sets.classes:
                     self.correct += correct(outputs, y)
             self.optimizer.step()
+
+    def _trained(self, name: str, weight: Tensor) -> Tensor:
+        """The weight that a penalty acts on: what stands still has none, so that no norm sees it."""
+        mask = self.fit.mask
+        if self.standing is None or mask is None or name not in mask:
+            return weight.detach()
+        return weight.detach().where(mask[name].to(weight.device), 0)
 
     def sums(self) -> tuple[float, float]:
         """Losses and correct predictions, each summed over the batches since `clear`."""
@@ -122,9 +138,20 @@ class Reference:
                     numbers.setdefault(str(index), {})[name] = value
         return tensors, numbers
 
-    def restore(self, model: State, slots: State, numbers: Mapping[str, Mapping[str, float]]) -> None:
+    def gathered(self) -> dict[str, State]:
+        """The statistics that the fit gathers, summed so far."""
+        return self.gathering.state()
+
+    def restore(
+        self,
+        model: State,
+        slots: State,
+        numbers: Mapping[str, Mapping[str, float]],
+        gathered: Mapping[str, State],
+    ) -> None:
         """Put a checkpoint back into module and optimizer."""
         load_state(self.model, model)
+        self.gathering.load(gathered)
         found: dict[int, dict[str, object]] = {int(index): dict(named) for index, named in numbers.items()}
         for name, value in slots.items():
             index, _, slot = name.partition("/")

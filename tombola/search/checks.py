@@ -1,0 +1,48 @@
+"""What of a plan does not go together, said before anything is trained."""
+
+from __future__ import annotations
+
+from tombola.criteria import needs_of
+from tombola.criteria.base import label_of
+from tombola.errors import UsageError
+from tombola.requests import Moment
+from tombola.resets import FineTune, LrRewind, Restarting, facts_of
+from tombola.search.plan import CUTS, Plan
+from tombola.training.gather import check_statistics
+
+__all__ = ["check_plan"]
+
+
+def check_plan(plan: Plan) -> None:
+    """Refuse a plan whose parts contradict each other.
+
+    Raises:
+        UsageError: a statistic that nobody gathers, or one that is scored before the end of its training; a control
+            that corrupts data which the criterion does not look at; frozen places in a network that trains whole;
+            survivors that are both put to 0 and kept as trained.
+    """
+    criterion = plan.pruner.criterion
+    wanted = needs_of(criterion)
+    check_statistics(wanted.gathered)
+    if wanted.gathered and plan.score_at not in {Moment.END, plan.search_steps or plan.steps}:
+        at = plan.score_at.value if isinstance(plan.score_at, Moment) else f"step {plan.score_at}"
+        raise UsageError(
+            f"The criterion {label_of(criterion)} goes by {' and '.join(wanted.gathered)} summed over a whole "
+            f"training, so it scores at its end, not at {at}; use score_at end or auto."
+        )
+    blind = [name for name in plan.controls if CUTS.get(name, {}).keys() & {"random_labels", "random_inputs"}]
+    if blind and not wanted.data:
+        raise UsageError(
+            f"The control {blind[0]} corrupts the examples that a criterion scores on, and {label_of(criterion)} looks "
+            f"at none; leave it out, or use a criterion that looks at data (snip)."
+        )
+    if plan.pruned is not None and facts_of(plan.reset).dense:
+        raise UsageError(
+            f"The reset {label_of(plan.reset)} trains the network whole, so no pruned place can be frozen; leave "
+            f"reset_pruned at zero."
+        )
+    if isinstance(plan.pruned, Restarting) and isinstance(plan.reset, FineTune | LrRewind):
+        raise UsageError(
+            f"reset_pruned {label_of(plan.pruned)} puts survivors back to 0, and the reset keeps them as they were "
+            f"trained; use another reset (rewind)."
+        )
