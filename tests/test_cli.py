@@ -26,7 +26,18 @@ from tombola.executors import inline
 RUN = ("run", "digits-lenet", *NET, *SMALL)
 DRAWN = pages.experiment_page
 ROW = [
-    *("replicate", "draw", "level", "diverged", "density", "kept", "prunable", "kept_per_layer", "early_stop_step"),
+    *(
+        "replicate",
+        "draw",
+        "level",
+        "diverged",
+        "density",
+        "kept",
+        "prunable",
+        "kept_per_layer",
+        "effective",
+        "early_stop_step",
+    ),
     *("test_accuracy_at_early_stop", "test_accuracy", "train_accuracy", "validation_loss_min"),
     *("mask_digest", "fit_digest"),
 ]

@@ -54,6 +54,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         "list": 'controls = "reinit"',
         "range": "rate = 1.5",
         "table": "optimizer = 3",
+        "regression": 'data = "numbers.npz"\nmodel = "mlp"\nloss = "mean-squared-error"\nnet = {hidden = [8]}',
     }.items():
         (root / f"{name}.toml").write_text(text)
     (root / "bytes.toml").write_bytes(b"\xff\xfe")
@@ -240,6 +241,24 @@ CASES: dict[str, tuple[tuple[str, ...], str]] = {
         )
     },
     "dry run in a file": ((*RUN, "--dry-run", "--store", "flat.npz"), "is a file"),
+    # leagues
+    "league of no recipe": (("league", "--recipe", "digits-lene"), "Did you mean 'digits-lenet'?"),
+    "league of no division": (("league", "--divisions", "criteri"), "Did you mean 'criteria'?"),
+    "league twice": (("league", "--divisions", "resets", "resets"), "'resets' is named twice"),
+    "league upwards": (("league", "--densities", "0.1", "0.2"), "densities go from 0.1 to 0.2"),
+    "league of all weights": (("league", "--densities", "1"), "densities is 1.0; expected a fraction"),
+    "league of words": (("league", "--densities", "few"), "--densities is 'few'; expected numbers"),
+    **{
+        f"league {name} {value}": (("league", f"--{name}", value), f"{name} is {value}; expected a whole number")
+        for name in ("steps", "replicates", "workers")
+        for value in ("0", "-1")
+    },
+    "league of numbers": (
+        ("league", "--recipe", "regression.toml", "--densities", "0.5", "--store", "store"),
+        "A league ranks by accuracy; regression measures mean squared error.",
+    ),
+    "league in a file": (("league", "--store", "flat.npz"), "flat.npz is a file"),
+    "league json": (("league", "--json", "nowhere/x.json"), "The folder of nowhere/x.json does not exist"),
     "no store": (("ls", "--store", "nowhere"), "There is no store at nowhere"),
 }
 

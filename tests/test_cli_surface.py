@@ -31,6 +31,8 @@ FLAGS: dict[str, str] = {
     "report": "--out --figures --json --quiet --store",
     "verdict": "--fallback --bca --json --store",
     "compare": "--arm --out --json --store",
+    "league": "--recipe --divisions --densities --replicates --steps --data-dir --store --workers --device --engine "
+    "--dry-run --page --json --quiet",
     "export": "--csv --json --store",
     "ticket save": "--level --replicate --trained --seed --json --store",
     "ticket inspect": "--at-most --json",

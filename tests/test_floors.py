@@ -62,6 +62,7 @@ FLOORS = {
     "tombola.analysis": 5,
     "tombola.report": 6,
     "tombola.recipes": 6,
+    "tombola.league": 6,
     "tombola.experiment": 6,
     "tombola.journal": 6,
     "tombola.preview": 6,

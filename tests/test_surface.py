@@ -18,6 +18,7 @@ from tombola.lookup import request_digest
 from tombola.models.registry import MODELS
 from tombola.recipes import RECIPES, Recipe
 from tombola.requests import At, Fit, Init, Moment, Prune
+from tombola.resets import RESETS, RESETS_PRUNED
 from tombola.search import CONTROLS, SEARCHES
 from tombola.specs import digest
 from tombola.training.optimizers import OPTIMIZERS, SCHEDULES
@@ -56,10 +57,28 @@ CRITERIA_NAMES = [
     "covariance_redundancy", "mutual_information", "output_sensitivity", "hebbian",
 ]  # fmt: skip
 
+RESET_NAMES = [
+    "rewind", "lr-rewind", "fine-tune", "reinit", "signed_reinit", "rand_signed_reinit", "reshuffle",
+    "signed_reshuffle", "rand_signed_reshuffle", "signed_constant", "rand_signed_constant", "resample", "wiggle",
+    "redraw_losers",
+]  # fmt: skip
+
 REGISTRIES: list[tuple[Any, list[str]]] = [
     (
         ALLOCATIONS,
-        "layerwise global uniform uniform-plus er erk lamp smart-ratio per-layer depth unit-budget".split(),
+        [
+            "layerwise",
+            "global",
+            "uniform",
+            "uniform-plus",
+            "er",
+            "erk",
+            "lamp",
+            "smart-ratio",
+            "per-layer",
+            "depth",
+            "unit-budget",
+        ],
     ),
     (CONTROLS, ["reinit", "shuffled", "small-dense", "untrained", "inverted", "random-labels", "random-inputs"]),
     (CRITERIA, CRITERIA_NAMES),
@@ -68,6 +87,21 @@ REGISTRIES: list[tuple[Any, list[str]]] = [
     (NORMALISATIONS, ["unit", "pixel", "standard", "none"]),
     (OPTIMIZERS, ["adam", "adamw", "sgd"]),
     (RECIPES, ["digits-lenet", "mnist-lenet", "fashion-lenet"]),
+    (RESETS, RESET_NAMES),
+    (
+        RESETS_PRUNED,
+        [
+            "zero",
+            "freeze_init",
+            "freeze_reinit",
+            "freeze_init_zero_mask",
+            "freeze_init_zero_mask_reshuffle",
+            "freeze_init_zero_mask_rev",
+            "freeze_init_zero_all",
+            "freeze_init_zero_all_reshuffle",
+            "freeze_init_zero_all_rev",
+        ],
+    ),
     (SCHEDULES, ["constant", "step", "cosine"]),
     (SEARCHES, ["imp", "oneshot"]),
 ]

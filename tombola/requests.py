@@ -247,6 +247,7 @@ class Trained:
         seconds: of computing, all sessions together.
         provenance: engine, versions, hardware: what made it, no part of what it is.
         gathered: statistic -> digest of the stored sums.
+        effective: weights of the mask that lie on a path from an input to an output; None: not known.
     """
 
     request: str
@@ -264,6 +265,7 @@ class Trained:
     seconds: float = 0.0
     provenance: Mapping[str, Any] = field(default_factory=dict)
     gathered: Mapping[str, str] = field(default_factory=dict)
+    effective: int | None = None
 
     def at(self, moment: int | Moment) -> At:
         """A reference to this fit's state at a step or moment (`INIT` is its first step).

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from tombola.criteria import Probe
+from tombola.criteria.paths import on_path
 from tombola.data import NORMALISATIONS, Dataset, Split, split
 from tombola.errors import UsageError, suggest
 from tombola.masks import Mask
@@ -68,6 +69,9 @@ class Task(Protocol):
 
     def probe(self, seed: int, spec: ProbeSpec | None = None) -> Probe:
         """What criteria may look at: examples as `spec` says, drawn from the seed; None: none."""
+
+    def effective(self, mask: Mask) -> int | None:
+        """How many weights of `mask` lie on a path from an input to an output; None where that cannot be told."""
 
     def notes(self) -> dict[str, Any]:
         """What reports like to know about the task; no part of its identity."""
@@ -208,6 +212,14 @@ class Supervised:
             UsageError: the training set has too few examples, or not enough of a class.
         """
         return Probe(seed=seed) if spec is None else probe_of(self.sets, self.training, spec, seed, self._dtype)
+
+    def effective(self, mask: Mask) -> int | None:
+        """How many weights of `mask` lie on a path from an input to an output (`tombola.criteria.paths.on_path`)."""
+        try:
+            found = on_path(self.build(0), mask, self.dataset.x_train[:1].to(self._dtype))
+        except Exception:  # whatever a user's module raises when it is copied, or run in float64: it is a note only
+            return None
+        return None if found is None else found.alive
 
     @cached_property
     def _dtype(self) -> torch.dtype:

@@ -18,7 +18,7 @@ from tombola.errors import UsageError
 from tombola.masks import Mask
 from tombola.requests import Moment
 
-__all__ = ["SynFlow"]
+__all__ = ["SynFlow", "flow"]
 
 _POWERS = (0, -900, 900)  # of 2, for what goes in and for what comes out: 1, 1e-271, 1e271
 _PLAIN = 2.0**-900
@@ -81,7 +81,7 @@ class SynFlow:
                 with torch.no_grad():
                     for name, places in left.items():
                         torch.mul(dense[name], places, out=weights[name])
-                return _flow(copied, weights, example, where)
+                return flow(copied, weights, example, where)
 
             return descend(score, mask, counts, list(weights))
 
@@ -96,7 +96,7 @@ def _positive(model: nn.Module) -> None:
                 weight.abs_()
 
 
-def _flow(model: nn.Module, weights: Mapping[str, Tensor], example: Tensor, where: str) -> Scores:
+def flow(model: nn.Module, weights: Mapping[str, Tensor], example: Tensor, where: str) -> Scores:
     """w dR/dw of the network as it stands, up to a factor."""
     best: Scores = {}
     for power in _POWERS:

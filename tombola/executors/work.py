@@ -236,6 +236,7 @@ def _fit(
         states=events.states,
         mask_digest=mask.digest,
         kept=mask.kept,
+        effective=task.effective(mask) if at_most is None else None,
         prunable=mask.total,
         diverged_at=measured.diverged_at,
         train_loss=measured.train_loss,

@@ -78,8 +78,12 @@ def entries_of(division: Division, competitor: Competitor) -> list[Entry]:
 
 def _applies(control: str, changes: Mapping[str, Any]) -> bool:
     """Whether a control that corrupts examples has any to corrupt."""
-    corrupts = bool(CUTS[control].keys() & {"random_labels", "random_inputs"})
-    return not corrupts or needs_of(criterion_of(changes.get("criterion", "magnitude"))).data
+    if not CUTS[control].keys() & {"random_labels", "random_inputs"}:
+        return True
+    try:
+        return needs_of(criterion_of(changes.get("criterion", "magnitude"))).data
+    except UsageError:  # which the entry with the ticket will say
+        return False
 
 
 def fallback_of(division: Division, entry: Entry, cause: str) -> Entry | None:

@@ -10,7 +10,6 @@ from tombola.league.words import facts, how
 from tombola.report.arms import printable
 
 if TYPE_CHECKING:
-    from rich import table
     from rich.console import Console
 
 __all__ = ["render"]
@@ -28,15 +27,19 @@ def render(document: Mapping[str, Any], console: Console) -> None:
     def say(line: str) -> None:
         text = printable(line)
         plain = text.replace("±", "+-").replace("–", "-") if ascii_only else text
-        console.print(plain, markup=False, highlight=False)
+        console.print(plain, markup=False, highlight=False, soft_wrap=True)
+
+    def table(forms: Sequence[Table | None]) -> None:
+        for line in _fitting(forms, console.width):
+            say(line)
 
     for division in document["divisions"]:
         say(division["title"])
-        _fitting([standings(division, half=half, ascii_only=ascii_only) for half in (True, False)], console)
+        table([standings(division, half=half, ascii_only=ascii_only) for half in (True, False)])
         controls = [sanity(division, half=half, ascii_only=ascii_only) for half in (True, False)]
         if controls[0] is not None:
             say("Ticket minus its control, in points:")
-            _fitting(controls, console)
+            table(controls)
         for line in facts(division, document["margin"]):
             say(line)
         for line in notes(division):
@@ -45,20 +48,19 @@ def render(document: Mapping[str, Any], console: Console) -> None:
     say(how(ascii_only=ascii_only))
 
 
-def _fitting(forms: Sequence[Table | None], console: Console) -> None:
-    """The first form, the widest, that fits; else the last."""
-    found = [_rich(content) for content in forms if content is not None]
-    chosen = next((one for one in found if console.measure(one).maximum <= console.width), found[-1])
-    console.print(chosen, crop=False, no_wrap=True, overflow="ignore", soft_wrap=True)
+def _fitting(forms: Sequence[Table | None], width: int) -> list[str]:
+    """The lines of the first form, the widest, that fits; else of the last."""
+    found = [_lines(content) for content in forms if content is not None]
+    return next((lines for lines in found if len(lines[0]) <= width), found[-1])
 
 
-def _rich(content: Table) -> table.Table:
-    from rich.table import Table as Rich
-    from rich.text import Text
-
-    made = Rich(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for place, title in enumerate(content.titles):
-        made.add_column(title, justify="left" if place < content.names else "right", no_wrap=True)
-    for row in content.rows:
-        made.add_row(*(Text(printable(cell)) for cell in row))
-    return made
+def _lines(content: Table) -> list[str]:
+    rows = [content.titles, *content.rows]
+    widths = [max(len(row[place]) for row in rows) for place in range(len(content.titles))]
+    return [
+        "  ".join(
+            f"{cell:<{width}}" if place < content.names else f"{cell:>{width}}"
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    ]

@@ -30,7 +30,7 @@ def standings(division: Part, *, half: bool = True, ascii_only: bool = False) ->
         (
             "–" if one["rank"] is None else str(one["rank"]),
             one["name"],
-            *(_score(score, half=half, ascii_only=ascii_only) for score in one["scores"]),
+            *(_score(score, one["name"], half=half, ascii_only=ascii_only) for score in one["scores"]),
             "–" if one["mean"] is None else f"{100 * one['mean']:.2f}",
         )
         for one in division["competitors"]
@@ -39,9 +39,11 @@ def standings(division: Part, *, half: bool = True, ascii_only: bool = False) ->
     return Table(titles=titles, rows=_plain(rows, ascii_only), names=2)
 
 
-def _score(score: Part, *, half: bool, ascii_only: bool) -> str:
-    shown = marks(score["against"].values(), ascii_only=ascii_only).strip()
-    return f"{accuracy(score['accuracy'], half=half)} {shown}".strip()
+def _score(score: Part, name: str, *, half: bool, ascii_only: bool) -> str:
+    shown = "".join(
+        "=" if rival == name else marks([found], ascii_only=ascii_only) for rival, found in score["against"].items()
+    )
+    return f"{accuracy(score['accuracy'], half=half)} {shown if score['accuracy'] else ''}".strip()
 
 
 def sanity(division: Part, *, half: bool = True, ascii_only: bool = False) -> Table | None:

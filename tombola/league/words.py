@@ -12,7 +12,7 @@ _FEW = 8  # names in a sentence
 HOW = (
     "Mean ± half of the 95 % t interval over replicates. {tick} better, {cross} worse: one-sided paired t test on the "
     "same seeds, at 5 % after Holm's adjustment over the competitors of the division at that density; {open} neither "
-    "is shown. Ranked by the mean over densities; who lacks a density comes last."
+    "is shown, = itself. Ranked by the mean over densities; who lacks a density comes last."
 )
 """How to read the tables."""
 
@@ -84,10 +84,8 @@ def facts(division: Part, margin: float) -> list[str]:
         lead = f"First by mean accuracy (%), of {len(division['competitors'])}: {first}."
         dense = division["dense"]
         found.append(lead + (f" The dense network: {accuracy(dense)}." if dense else ""))
-    for rival in division["rivals"]:
-        found += _beside(division, lambda score, rival=rival: score["against"].get(rival), f"than {rival}")
-    for control in division["controls"]:
-        found += _beside(division, lambda score, name=control: score["controls"].get(name), f"than their own {control}")
+    found += _beside(division, "against", "than")
+    found += _beside(division, "controls", "than their own")
     if division["harmless"]:
         parts = [f"{per_cent(one['density'])}: {_size(one['c'])}" for one in division["harmless"]]
         found.append(
@@ -101,21 +99,24 @@ def _size(c: float | None) -> str:
     return "not shown for any" if c is None else f"{c:g}"
 
 
-def _beside(division: Part, of: Any, words: str) -> list[str]:
-    """Who is shown to be better, and who worse, than an opponent."""
-    sentences = []
-    for way in ("better", "worse"):
-        names, compared = {}, 0
+def _beside(division: Part, kind: str, words: str) -> list[str]:
+    """Who is shown to be better, and who worse, than each opponent with whom anybody was compared."""
+    first: Mapping[str, Any] = next((one["scores"][0][kind] for one in division["competitors"]), {})
+    found = []
+    for opponent in first:
+        ways: dict[str, dict[str, list[float]]] = {"better": {}, "worse": {}}
+        compared = False
         for one in division["competitors"]:
-            scores = [(score["density"], of(score)) for score in one["scores"]]
-            known = [(density, part) for density, part in scores if part and part["difference"] is not None]
-            compared += bool(known)
-            where = [density for density, part in known if part[way]]
-            if where:
-                names[one["name"]] = where
+            scores = [(score["density"], score[kind][opponent]) for score in one["scores"]]
+            compared |= any(part["difference"] is not None for _, part in scores)
+            for way, names in ways.items():
+                where = [density for density, part in scores if part[way]]
+                if where:
+                    names[one["name"]] = where
+        better, worse = (_listed(names, len(division["competitors"][0]["scores"])) for names in ways.values())
         if compared:
-            sentences.append(f"Shown to be {way} {words}: {_listed(names, len(division['competitors'][0]['scores']))}.")
-    return sentences
+            found.append(f"Shown to be better {words} {opponent}: {better}; worse: {worse}.")
+    return found
 
 
 def _listed(names: Mapping[str, Sequence[float]], densities: int) -> str:

@@ -65,10 +65,15 @@ class Column:
     cell: Callable[[LevelRow], str]
 
 
+def _effective(row: LevelRow) -> str:
+    return "-" if row.effective is None else f"{row.effective:,.0f}"
+
+
 COLUMNS: tuple[Column, ...] = (
     Column(name="level", title="level", number=True, cell=lambda row: str(row.level)),
     Column(name="density", title="weights %", number=True, cell=lambda row: _density(row.density)),
     Column(name="kept", title="weights kept", number=True, cell=lambda row: f"{row.kept:,.0f}"),
+    Column(name="effective", title="on a path", number=True, cell=_effective),
     Column(name="arm", title="arm", number=False, cell=lambda row: arm_words(row.arm, row.level)),
     Column(name="early_stop", title="early-stop step", number=True, cell=lambda row: steps(row.early_stop)),
     Column(

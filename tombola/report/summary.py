@@ -20,7 +20,8 @@ class LevelRow:
     """One arm at one level, over all replicates.
 
     `density` in (0, 1] and `kept` (weights) are means over the replicates, diverged ones included, for a mask
-    is there before it is trained. `replicates` and `fits` (replicates times draws) count what the document
+    is there before it is trained; `effective` counts those on a path from an input to an output, None where that is
+    not known. `replicates` and `fits` (replicates times draws) count what the document
     holds, `diverged` those of the fits that diverged. `early_stop` is in steps, accuracies are fractions;
     the intervals are 95 % over replicates, None where no fit has a value.
     """
@@ -29,6 +30,7 @@ class LevelRow:
     level: int
     density: float
     kept: float
+    effective: float | None
     replicates: int
     fits: int
     diverged: int
@@ -89,6 +91,7 @@ def _level_row(arm: str, level: int, rows: Sequence[Mapping[str, Any]]) -> Level
         level=level,
         density=_mean(rows, "density"),
         kept=_mean(rows, "kept"),
+        effective=_mean(rows, "effective") if all(row.get("effective") is not None for row in rows) else None,
         replicates=len({row["replicate"] for row in rows}),
         fits=len(rows),
         diverged=sum(bool(row.get("diverged")) for row in rows),
