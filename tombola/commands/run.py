@@ -151,11 +151,25 @@ def _watcher(experiment: Experiment, asked: Run) -> tuple[Watcher, Callable[[], 
     console = Console(file=sys.stderr)
     if experiment.engine == "auto" and experiment.not_native is not None:
         _say(console, f"engine: torch (not native: {experiment.not_native})")
+    _warn_of_cost(console, experiment)
     expected = preview(experiment, None)
     if console.is_terminal:
         bars = Bars(console, expected)
         return bars, bars.close
     return Lines(console, expected), lambda: None
+
+
+def _warn_of_cost(console: Console, experiment: Experiment) -> None:
+    """What a costly criterion takes, said before it starts."""
+    from tombola.criteria import needs_of
+
+    plan = experiment.plans[0]
+    wanted, batches = needs_of(plan.pruner.criterion), plan.probe.batches
+    if wanted.costly:
+        over = f"each of {batches:,} batches" if batches > 1 else "one batch"
+        memory = f"; memory: {wanted.memory}" if wanted.memory else ""
+        cost = f"every cut takes about {wanted.passes:,.3g} forward-backward passes over {over} of the probe{memory}"
+        _say(console, f"criterion {experiment.recipe.criterion}: {cost}")
 
 
 def _say(console: Console, *lines: str) -> None:

@@ -105,6 +105,7 @@ class Needs:
         gathered: statistics summed along the training (names of `tombola.training.gather`).
         passes: forward-backward passes over each batch, for the estimate of its cost; 0: none. Of one round, for a
             criterion with an option `rounds`.
+        memory: what it holds beside a few copies of the weights, in words; empty: nothing much.
         units: it scores whole units (rows, filters): its natural granularity. Also where its option `units` is true.
     """
 
@@ -113,7 +114,13 @@ class Needs:
     initial: bool = False
     gathered: tuple[str, ...] = ()
     passes: float = 0.0
+    memory: str = ""
     units: bool = False
+
+    @property
+    def costly(self) -> bool:
+        """Whether it costs more than a look at the weights and two passes over the examples."""
+        return self.passes > 2.2 or bool(self.memory)
 
 
 _Kind = TypeVar("_Kind", bound=Callable[..., Any])
@@ -139,15 +146,15 @@ def needs(**what: Any) -> Callable[[_Kind], _Kind]:
 
 
 def needs_of(criterion: object) -> Needs:
-    """What `needs` said of a criterion, with its options `rounds` and `units`; nothing where it said nothing.
+    """What `needs` said of a criterion, with its options `rounds`, `steps`, `units`; nothing where it said nothing.
 
     >>> from tombola.criteria import criterion_of
     >>> needs_of(criterion_of("force:rounds=20")).passes
     20.0
     """
     found: Needs = getattr(criterion, "__tombola_needs__", _NOTHING)
-    rounds, units = getattr(criterion, "rounds", 1), getattr(criterion, "units", False)
-    times = rounds if isinstance(rounds, int) else 1  # a class has a descriptor there
+    units = getattr(criterion, "units", False)
+    times = next((n for n in (getattr(criterion, o, None) for o in ("rounds", "steps")) if isinstance(n, int)), 1)
     return replace(found, passes=float(found.passes * times), units=found.units or units is True)
 
 

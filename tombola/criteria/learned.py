@@ -79,7 +79,7 @@ def _ranks(size: Tensor, alive: Tensor) -> Tensor:
     return found
 
 
-@needs(data=True, scored_at=Moment.INIT, passes=1000)
+@needs(data=True, scored_at=Moment.INIT, passes=1)
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Supermask:
     """Learned supermask: a coin for each weight, whose chances are trained; weights with good chances stay.
@@ -138,7 +138,7 @@ class Supermask:
         return _adjusted(model, before, after, lambda n: was[n] / now[n] if self.rescale else 1.0, self.constant)
 
 
-@needs(data=True, scored_at=Moment.INIT, passes=1000)
+@needs(data=True, scored_at=Moment.INIT, passes=1)
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EdgePopup:
     """Edge-popup: a score for each weight is trained; the forward pass uses the best of each layer.

@@ -21,7 +21,7 @@ _MOST = 2_000_000_000  # numbers of all gradients together: 8 GB in float32
 _ROOM = 1 << 24  # numbers of the blocks that are solved together: 128 MB in float64
 
 
-@needs(data=True, passes=1.0)
+@needs(data=True, passes=1.0, memory="a gradient of every weight for each example, in float64")
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Obs:
     """Optimal brain surgeon: the rise of the loss when all other weights of the tensor answer to a removal.
@@ -73,7 +73,7 @@ class Obs:
         return _fisher_adjusted("obs", model, before, after, probe, self.block, self.damping, self.group)
 
 
-@needs(data=True, passes=1.0)
+@needs(data=True, passes=1.0, memory="a gradient of every weight for each example, in float64")
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WoodFisher:
     """As `Obs`, with an H for each block of consecutive weights: interactions between blocks count as none.
