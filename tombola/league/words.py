@@ -89,8 +89,8 @@ def facts(division: Part, margin: float) -> list[str]:
     if division["harmless"]:
         parts = [f"{per_cent(one['density'])}: {_size(one['c'])}" for one in division["harmless"]]
         found.append(
-            f"Noise of c standard deviations on the initial weights costs less than the margin of {100 * margin:g} "
-            f"points up to c (one-sided 95 % bound, sizes tested upwards): {'; '.join(parts)}."
+            f"Noise of c standard deviations on the initial weights costs less than the margin ({100 * margin:g} % of "
+            f"accuracy) up to this c (one-sided 95 % bound, sizes tested upwards): {'; '.join(parts)}."
         )
     return found
 
