@@ -929,6 +929,48 @@ MUTANTS = (
         bad='(found.digest, "")',
         tests="tests/test_league.py",
     ),
+    Mutant(
+        name="gradual: a cut forgets the momentum of the survivors",
+        file="training/gradual.py",
+        good="        self.mask = cut.mask\n",
+        bad="        self.mask = cut.mask\n        self._optimizer.state.clear()\n",
+        tests="tests/test_gradual.py",
+    ),
+    Mutant(
+        name="gradual: nothing holds the new mask, and pruned weights grow again",
+        file="training/gradual.py",
+        good="        self.mask = cut.mask\n        self._hold()\n",
+        bad="        self.mask = cut.mask\n",
+        tests="tests/test_gradual.py",
+    ),
+    Mutant(
+        name="gradual: a resumed training begins with the first mask",
+        file="training/reference.py",
+        good="self.thinning.mask = Mask({name: mask[name] for name in self.thinning.mask})",
+        bad="pass",
+        tests="tests/test_gradual.py",
+    ),
+    Mutant(
+        name="gradual: early stop is that of a network that was denser",
+        file="requests.py",
+        good="if p.step >= max(1, self.settled) and",
+        bad="if p.step >= 1 and",
+        tests="tests/test_gradual.py",
+    ),
+    Mutant(
+        name="gradual: the control of inverted scores is pruned as the ticket is",
+        file="search/gradual.py",
+        good="pruner=replace(plan.pruner, inverted=inverted)",
+        bad="pruner=plan.pruner",
+        tests="tests/test_gradual.py tests/test_contracts_search.py",
+    ),
+    Mutant(
+        name="gradual: the cubic schedule goes by sparsity left to remove, step after step",
+        file="schedules.py",
+        good="        keep = round(schedule(cut, n) * total)\n",
+        bad="        keep = round(schedule(cut, n) * (found[-1][1] if found else total))\n",
+        tests="tests/test_gradual.py",
+    ),
 )
 
 

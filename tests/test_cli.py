@@ -155,6 +155,12 @@ SETTINGS: dict[str, dict[str, int]] = {
     "--controls shuffled --seed 1": {"ticket": 2, "shuffled": 1},
     "--draws 2": {"ticket": 2, "reinit": 2, "shuffled": 1},
     "--search oneshot --levels 2": {"ticket": 3, "reinit": 2, "shuffled": 2},
+    "--search gradual --schedule cubic:final=0.5,every=1 --levels 2": {
+        "ticket": 2,
+        "gradual": 1,
+        "reinit": 1,
+        "shuffled": 1,
+    },
     "--allocation global": {"ticket": 2, "reinit": 1, "shuffled": 1},
     "--rewind-to 3": {"ticket": 2, "reinit": 1, "reinit-rewound": 1, "shuffled": 1},
     "--reset fine-tune --controls reinit": {"ticket": 2, "reinit": 1},

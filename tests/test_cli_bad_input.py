@@ -98,7 +98,7 @@ CASES: dict[str, tuple[tuple[str, ...], str]] = {
     "no value": ((*RUN, "--rate"), "--rate has no value; expected a number"),
     "one of two": ((*RUN, "--optimizer.betas", "0.9"), "--optimizer.betas is 0.9; expected 2 numbers"),
     "value of a switch": ((*RUN, "--quiet=yes"), "--quiet takes no value; got 'yes'"),
-    "choice": ((*RUN, "--search", "imq"), "--search is 'imq'; expected one of imp, oneshot"),
+    "choice": ((*RUN, "--search", "imq"), "--search is 'imq'; expected one of imp, oneshot, gradual"),
     "nearest choice": ((*RUN, "--controls", "shuffld"), "Did you mean 'shuffled'?"),
     "optimizer": ((*RUN, "--optimizer.name", "adm"), "Did you mean 'adam'?"),
     "word for a number": ((*RUN, "--levels", "three"), "--levels is 'three'; expected a whole number"),

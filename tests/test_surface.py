@@ -17,7 +17,7 @@ from tombola.experiment import Experiment, prepare
 from tombola.lookup import request_digest
 from tombola.models.registry import MODELS
 from tombola.recipes import RECIPES, Recipe
-from tombola.requests import At, Fit, Init, Moment, Prune
+from tombola.requests import At, Fit, Gradual, Init, Moment, Prune
 from tombola.resets import RESETS, RESETS_PRUNED
 from tombola.search import CONTROLS, SEARCHES
 from tombola.specs import digest
@@ -103,7 +103,7 @@ REGISTRIES: list[tuple[Any, list[str]]] = [
         ],
     ),
     (SCHEDULES, ["constant", "step", "cosine"]),
-    (SEARCHES, ["imp", "oneshot"]),
+    (SEARCHES, ["imp", "oneshot", "gradual"]),
 ]
 
 DEFAULTS: dict[str, Any] = {
@@ -237,8 +237,10 @@ def test_fields_of_requests() -> None:
         "held_rate": None,
         "frozen": None,
         "gather": (),
+        "dynamics": None,
         "keep": (),
     }
+    assert surface(Gradual) == {"pruner": ..., "keeps": ..., "seed": ..., "probe": None}
     assert {moment.value for moment in Moment} == {"init", "early-stop", "end"}
 
 

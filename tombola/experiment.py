@@ -28,7 +28,7 @@ from tombola.requests import Search
 from tombola.resets import RESETS_PRUNED, reset_of
 from tombola.resets.pruned import zero
 from tombola.runner import Failure, Runner, Watcher
-from tombola.schedules import SCHEDULES, Geometric, Schedule, check_ladder, counts_of, geometric, levels_of
+from tombola.schedules import SCHEDULES, Geometric, Schedule, check_ladder, counts_of, cuts_of, geometric, levels_of
 from tombola.scopes import Scope
 from tombola.search import SEARCHES, Plan
 from tombola.search.checks import check_plan
@@ -114,7 +114,7 @@ def on_task(recipe: Recipe, task: Supervised) -> Experiment:
     engine = task.engine
     not_native = task.not_native  # first of all: an engine that cannot train the network is refused
     dense = task.prunable(Scope(protect=recipe.protect))
-    allocation, keeps = _budgets(recipe, dense)
+    allocation, keeps, cuts = _budgets(recipe, dense)
     criterion = criterion_of(recipe.criterion)
     pruned = chosen(recipe.reset_pruned, RESETS_PRUNED, "reset_pruned")
     template = Plan(
@@ -131,10 +131,16 @@ def on_task(recipe: Recipe, task: Supervised) -> Experiment:
         search_steps=recipe.search_steps or None,
         controls=recipe.controls,
         draws=recipe.draws,
+        cuts=cuts,
     )
     check_plan(template)
-    if engine == "native" and (template.pruned is not None or needs_of(criterion).gathered):
-        what = "gathers statistics along the way" if template.pruned is None else "freezes pruned places at constants"
+    beyond = {
+        "freezes pruned places at constants": template.pruned is not None,
+        "gathers statistics along the way": bool(needs_of(criterion).gathered),
+        "prunes while it trains": bool(cuts),
+    }
+    if engine == "native" and any(beyond.values()):
+        what = next(clause for clause, true in beyond.items() if true)
         raise UsageError(f"The native engine cannot train this: the experiment {what}. Use --engine auto.")
     plans = tuple(replace(template, seed=derive(recipe.seed, "replicate", r)) for r in range(recipe.replicates))
     engines = {} if engine == "auto" else {"engine": engine}
@@ -158,8 +164,8 @@ def _granularity(recipe: Recipe) -> Granularity | None:
     return None if recipe.granularity == "natural" else granularity_of(recipe.granularity)
 
 
-def _budgets(recipe: Recipe, dense: Mask) -> tuple[Allocation, tuple[int, ...]]:
-    """The allocation, and the weights left in all at each level."""
+def _budgets(recipe: Recipe, dense: Mask) -> tuple[Allocation, tuple[int, ...], tuple[tuple[int, int], ...]]:
+    """The allocation, the weights left in all at each level, and at the steps of a training that is pruned."""
     schedule: Schedule = chosen(recipe.schedule, SCHEDULES, "schedule", _rate(recipe))
     rate = schedule.rate if isinstance(schedule, Geometric) else recipe.rate
     defaults = {"rate": rate, "output": recipe.output_factor, "output_name": recipe.output_layer}
@@ -177,8 +183,30 @@ def _budgets(recipe: Recipe, dense: Mask) -> tuple[Allocation, tuple[int, ...]]:
         ladder = geometric(start, {"all layers": schedule.rate}, levels)
     check_ladder(start, ladder, named=not isinstance(schedule, Geometric))
     keeps = tuple(sum(counts.values()) for counts in ladder)
-    _try_out(allocation, dense, {keeps[0], keeps[-1]})
-    return allocation, keeps
+    cuts = _cuts(recipe, schedule, dense)
+    _try_out(allocation, dense, {keeps[0], keeps[-1], *(keep for _, keep in cuts[:1])})
+    return allocation, keeps, cuts
+
+
+def _cuts(recipe: Recipe, schedule: Schedule, dense: Mask) -> tuple[tuple[int, int], ...]:
+    """The cuts of a schedule that goes by training step, which is the search gradual's alone."""
+    cuts = cuts_of(schedule, dense.alive, recipe.search_steps or recipe.steps)
+    if bool(cuts) == (recipe.search != "gradual"):
+        if cuts:
+            raise UsageError(
+                f"The schedule {recipe.schedule} goes by training step, and the search {recipe.search} by level; use "
+                f"--search gradual, or leave every, begin and end out."
+            )
+        raise UsageError(
+            f"The search gradual prunes while it trains, and the schedule {recipe.schedule} goes by level; use one by "
+            f"training step: --schedule cubic:final=0.05,every=50."
+        )
+    if cuts and recipe.moment is not None:
+        raise UsageError(
+            f"The search gradual scores weights at the steps of its schedule, not at score_at {recipe.score_at}; leave "
+            f"score_at at auto."
+        )
+    return cuts
 
 
 def _try_out(allocation: Allocation, dense: Mask, keeps: set[int]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tombola.executors.base import Job
-from tombola.executors.work import unmet
+from tombola.executors.work import packed_under, unmet
 from tombola.requests import Answer, Fit, Pruned, Request
 from tombola.specs import digest
 from tombola.store import Store
@@ -52,4 +52,4 @@ def _whole(request: Request, answer: Answer, store: Store) -> bool:
         return answer.state is None or store.has(answer.state)
     if not isinstance(request, Fit):
         return True
-    return store.has_mask(request.mask) and not unmet(request, answer, store)
+    return store.has_mask(packed_under(request)) and not unmet(request, answer, store)

@@ -12,10 +12,11 @@ import torch
 
 from tombola.analysis.document import PLAYED
 from tombola.errors import TombolaError
+from tombola.executors.work import packed_under
 from tombola.experiment import Experiment
 from tombola.lookup import look_up
 from tombola.masks import Mask
-from tombola.requests import CUT, Answer, Arm, Curve, Fit, Init, Prune, Pruned, Request, Round, Trained
+from tombola.requests import CUT, GRADUAL, Answer, Arm, Curve, Fit, Init, Prune, Pruned, Request, Round, Trained
 from tombola.store import Store
 from tombola.tasks import Supervised, Task
 from tombola.training.loop import silent
@@ -98,7 +99,8 @@ def asked(experiment: Experiment, store: Store | None) -> Iterator[Asked]:
                     )
                     if waits:
                         answers[arm] = known or (store and store.get(job.digest)) or _made_up(job.digest, request)
-                        cuts |= {arm.name: job.digest} if isinstance(request, Prune) else {}
+                        masks = isinstance(request, Prune) or request.dynamics is not None
+                        cuts |= {CUT.name if arm == GRADUAL else arm.name: job.digest} if masks else {}
 
 
 def preview(experiment: Experiment, store: Store | None) -> Preview:
@@ -135,21 +137,24 @@ def _requests(asked: Round) -> list[tuple[Arm, Request, bool]]:
 
 def _bytes(fit: Fit, dense: Mask) -> int:
     states = 1 + len([step for step in fit.keep if not isinstance(step, int) or step < fit.last])
-    weights = dense.total if fit.frozen is not None else (fit.mask or dense).alive
+    weights = (packed_under(fit) or dense).alive
     return states * 4 * weights + len(fit.gather) * 8 * dense.total + dense.total // 8 + 8000
 
 
 def _made_up(name: str, request: Request) -> Answer:
     if isinstance(request, Fit):
-        return Trained(request=name, first=request.first, last=request.last, curve=Curve())
-    return Pruned(request=name, mask=_thinned(request))
+        mask = None
+        if request.dynamics is not None and request.mask is not None:
+            mask = _thinned(request.mask, request.dynamics.keeps[-1][1])
+        return Trained(request=name, first=request.first, last=request.last, curve=Curve(), mask=mask)
+    return Pruned(request=name, mask=_thinned(request.mask, request.keep))
 
 
-def _thinned(request: Prune) -> Mask:
+def _thinned(mask: Mask, keep: int) -> Mask:
     """A mask of about the wanted size: every tensor keeps the same share, its first survivors."""
-    mask, found = request.mask, {}
+    found = {}
     for name, left in mask.kept.items():
-        budget = max(1, round(left * request.keep / mask.alive))
+        budget = max(1, round(left * keep / mask.alive))
         places = mask[name].flatten()
         found[name] = (places & (places.cumsum(0) <= budget)).view(mask.shapes[name])
     return Mask(found)

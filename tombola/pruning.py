@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from numbers import Integral
 
 import torch
 from torch import Tensor, nn
@@ -70,25 +71,24 @@ class Pruner:
         if not isinstance(self.criterion, Adjusting) or self.inverted:
             return Cut(mask=after)
         adjusted = self.criterion.adjusted(model, mask, after, seen)
-        for name, value in adjusted.items():
-            if not bool(value.isfinite().all()):
-                raise UsageError(f"{label_of(self.criterion)} adjusts {name!r} to numbers that are not finite.")
+        _check_adjusted(adjusted, model, label_of(self.criterion))
         return Cut(mask=after, adjusted=adjusted)
 
     def scores(self, model: nn.Module, mask: Mask, probe: Probe) -> Scores:
         """What weights are taken out by, larger = keep: the criterion's scores, by granularity."""
         scores = self.criterion(model, mask, probe)
-        scores = _checked(scores, mask, label_of(self.criterion), probe)
+        scores = _checked(scores, mask, f"criterion {label_of(self.criterion)}", probe)
         if self.inverted:
             scores = {name: -score for name, score in scores.items()}
-        return scores if self.granularity is None else self.granularity(scores, mask, model)
+        if self.granularity is None:
+            return scores
+        return _checked(self.granularity(scores, mask, model), mask, f"granularity {label_of(self.granularity)}", probe)
 
     def _select(self, scores: Scores, mask: Mask, keep: int) -> Mask:
         if isinstance(self.allocation, Reordering):
             scores = self.allocation.reordered(scores, mask, keep)
-        left, counts = mask.kept, self.allocation(scores, mask, keep)
-        if counts.keys() != mask.keys() or sum(counts.values()) != keep or any(counts[n] > left[n] for n in mask):
-            raise UsageError(f"The allocation gave {counts}; expected {keep:,} in all and at most {left}.")
+        left = mask.kept
+        counts = _counts(self.allocation(scores, mask, keep), left, keep, label_of(self.allocation))
         found = {}
         for name in mask:
             budget = counts[name]
@@ -103,14 +103,59 @@ class Pruner:
         return Mask(found)
 
 
-def _checked(scores: Scores, mask: Mask, label: str, probe: Probe) -> Scores:
+def _counts(counts: object, left: Mapping[str, int], keep: int, label: str) -> dict[str, int]:
+    """How many weights stay in each tensor: whole numbers, `keep` in all, nowhere more than are left."""
+    if not isinstance(counts, Mapping) or any(not isinstance(count, Integral) for count in counts.values()):
+        shown = f"{counts!r:.200}"
+        raise UsageError(f"The allocation {label} gave {shown}; expected a whole number for each of {', '.join(left)}.")
+    if counts.keys() != left.keys():
+        wrong = sorted(map(str, counts.keys() ^ left.keys()))
+        raise UsageError(f"The allocation {label} names other tensors than the mask: {', '.join(wrong[:5])}.")
+    over = [f"{name!r} {counts[name]:,} of {left[name]:,}" for name in left if counts[name] > left[name]]
+    if over:
+        raise UsageError(f"The allocation {label} gave more weights than are left: {', '.join(over[:5])}.")
+    total = sum(counts.values())
+    if total != keep:
+        raise UsageError(f"The allocation {label} gave {total:,} weights in all; expected {keep:,}: {counts!r:.300}")
+    return {name: int(counts[name]) for name in left}
+
+
+def _check_adjusted(adjusted: object, model: nn.Module, label: str) -> None:
+    """New values of parameters, in their shapes and finite."""
+    if not isinstance(adjusted, Mapping):
+        raise UsageError(
+            f"{label}.adjusted gave a {type(adjusted).__name__}; expected a dict: parameter -> its new value."
+        )
+    shapes = {name: tuple(weight.shape) for name, weight in model.named_parameters(remove_duplicate=False)}
+    for name, value in adjusted.items():
+        if name not in shapes or not isinstance(value, Tensor) or tuple(value.shape) != shapes[name]:
+            expected = f"a tensor of shape {shapes[name]}" if name in shapes else "names of parameters alone"
+            raise UsageError(f"{label} adjusts {name!r} to {_kind(value)}; expected {expected}.")
+        if not bool(value.isfinite().all()):
+            raise UsageError(f"{label} adjusts {name!r} to numbers that are not finite.")
+
+
+def _kind(value: object) -> str:
+    return str(tuple(value.shape)) if isinstance(value, Tensor) else f"a {type(value).__name__}"
+
+
+def _checked(scores: object, mask: Mask, label: str, probe: Probe) -> Scores:
     """The scores, all finite: what a pruned weight has got (0 / 0, say) does not matter, and becomes 0."""
+    if not isinstance(scores, Mapping):
+        raise UsageError(f"The {label} gave {_kind(scores)}; expected a dict: name of a masked weight -> its scores.")
     found = dict(scores)
     for name, shape in mask.shapes.items():
-        if name not in scores or tuple(scores[name].shape) != shape:
-            got = tuple(scores[name].shape) if name in scores else "no score"
+        given = scores.get(name)
+        if not isinstance(given, Tensor) or tuple(given.shape) != shape:
+            got = "no score" if given is None else _kind(given)
             raise UsageError(
-                f"The criterion {label} gave {got} for {name!r}; expected one score for each weight, shape {shape}."
+                f"The {label} gave {got} for {name!r}; expected one score for each weight, a tensor of shape {shape}."
+            )
+        if not given.is_floating_point() or given.layout is not torch.strided:
+            kind = given.dtype if given.layout is torch.strided else given.layout
+            raise UsageError(
+                f"The {label} gave {str(kind).removeprefix('torch.')} scores for {name!r}; expected a dense tensor of "
+                f"floating point numbers: .to_dense(), .float()."
             )
         finite = scores[name].isfinite()
         if bool(finite.all()):
@@ -121,7 +166,7 @@ def _checked(scores: Scores, mask: Mask, label: str, probe: Probe) -> Scores:
             seen = f" on a probe of {len(probe.batches)} batches (seed {probe.seed})" if probe.batches else ""
             first = (~finite).nonzero()[0].tolist()
             raise UsageError(
-                f"The criterion {label} scores {name!r} {scores[name][tuple(first)]} at {first} and at "
+                f"The {label} scores {name!r} {scores[name][tuple(first)]} at {first} and at "
                 f"{int((~finite).sum()) - 1:,} more places{seen}; expected finite numbers. Has the training diverged, "
                 f"or is a batch not finite?"
             )

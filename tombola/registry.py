@@ -7,12 +7,24 @@ import importlib
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, get_args, get_origin, get_type_hints
+from enum import Enum
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from tombola.errors import UsageError, suggest
-from tombola.importing import import_path
+from tombola.importing import import_path, where
 
-__all__ = ["Entry", "Registry", "chosen", "name_of", "options_of"]
+__all__ = ["Entry", "Registry", "chosen", "found", "name_of", "options_of", "required_of"]
+
+_CALLED_WITH = {
+    "criterion": ("model", "mask", "probe"),
+    "allocation": ("scores", "mask", "keep"),
+    "granularity": ("scores", "mask", "model"),
+    "schedule": ("level", "levels"),
+    "reset": ("ground",),
+    "reset_pruned": ("ground",),
+}
+"""What errors call it -> what it is given; one of the user's own is asked beforehand whether it takes that."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,6 +75,28 @@ def name_of(text: str, registry: Registry, what: str) -> str:
     raise UsageError(f"Unknown {what} {name!r}. {suggest(name, names)} Your own: package.module:name.")
 
 
+def found(name: str, registry: Registry, what: str) -> Any:
+    """The function or class that a name of `name_of` means.
+
+    Raises:
+        UsageError: one of the user's own that cannot be imported, or is no function and no dataclass.
+
+    >>> found("math:pi", {}, "criterion")
+    Traceback (most recent call last):
+    tombola.errors.UsageError: criterion 'math:pi' is of type float; expected a function, or a frozen dataclass ...
+    """
+    if name in registry:
+        return registry[name].load()
+    made = import_path(name, what, "name")
+    if not (inspect.isfunction(made) or dataclasses.is_dataclass(made)):
+        is_ = "a class without fields" if inspect.isclass(made) else f"of type {type(made).__name__}"
+        raise UsageError(
+            f"{what} {name!r} is {is_}; expected a function, or a frozen dataclass with __call__ whose fields are its "
+            f"options."
+        )
+    return made
+
+
 def chosen(text: str, registry: Registry, what: str, defaults: Mapping[str, Any] | None = None) -> Any:
     """The function or frozen dataclass that a choice names, with its options.
 
@@ -81,41 +115,61 @@ def chosen(text: str, registry: Registry, what: str, defaults: Mapping[str, Any]
     """
     name, given = _split(text, what)
     known = name_of(text, registry, what)
-    made = registry[known].load() if known in registry else import_path(known, what, "name")
+    made = found(known, registry, what)
     if not inspect.isclass(made):
         if given:
             raise UsageError(f"{what} {name!r} has no options, so {next(iter(given))}= cannot be set.")
-        return made
+        return _callable(made, known, registry, what)
     if hasattr(made, "of_options"):
         try:
             return made.of_options(given)
         except UsageError as error:
             raise UsageError(f"{what} {name!r}: {error}") from error
-    hints = options_of(made)
+    try:
+        hints = options_of(made)
+    except Exception as error:  # an annotation that is not defined
+        raise UsageError(f"{what} {name!r}: its options cannot be read: {where(error)}") from error
     for option in given:
         if option not in hints:
             raise UsageError(f"{what} {name!r} has no option {option!r}. {suggest(option, hints)}")
     options = {option: _read(hints[option], value, f"{what} {name!r}: {option}") for option, value in given.items()}
+    options = {**(defaults or {}), **options}
+    lacking = [option for option in required_of(made) if option not in options]
+    if lacking:
+        raise UsageError(f"{what} {name!r} needs {lacking[0]}=...: {name}:{lacking[0]}=VALUE.")
     try:
-        return made(**{**(defaults or {}), **options})
+        made = made(**options)
     except UsageError as error:
         raise UsageError(f"{what} {name!r}: {error}") from error
-    except TypeError as error:  # a field without default
-        lacking = [name for name in _required(made) if name not in options]
-        if not lacking:
-            raise
-        raise UsageError(f"{what} {name!r} needs {lacking[0]}=...: {name}:{lacking[0]}=VALUE.") from error
+    except Exception as error:  # what a class of the user's own raises
+        raise UsageError(f"{what} {name!r} cannot be made: {where(error)}") from error
+    return _callable(made, known, registry, what)
+
+
+def _callable(made: Any, name: str, registry: Registry, what: str) -> Any:
+    """As it is; one of the user's own only where it can be called as it will be."""
+    if name in registry or what not in _CALLED_WITH or (what.startswith("reset") and not callable(made)):
+        return made
+    given = _CALLED_WITH[what]
+    try:
+        inspect.signature(made).bind(*given)
+    except TypeError as error:
+        raise UsageError(
+            f"{what} {name!r} cannot be called as ({', '.join(given)}), as every {what} is: {error}."
+        ) from error
+    return made
 
 
 def options_of(made: Any) -> dict[str, Any]:
     """Option -> type, of what a registry names; a function has none."""
-    if not dataclasses.is_dataclass(made):
+    if not (inspect.isclass(made) and dataclasses.is_dataclass(made)):
         return {}
     hints = get_type_hints(made)
     return {field.name: hints[field.name] for field in dataclasses.fields(made)}
 
 
-def _required(made: Any) -> list[str]:
+def required_of(made: Any) -> list[str]:
+    """The options that have no default, of a registered class."""
     missing = dataclasses.MISSING
     return [f.name for f in dataclasses.fields(made) if f.default is missing and f.default_factory is missing]
 
@@ -139,12 +193,19 @@ def _split(text: str, what: str) -> tuple[str, dict[str, str]]:
 
 
 def _read(kind: Any, text: str, place: str) -> Any:
+    if get_origin(kind) in {Union, UnionType}:
+        kind = next(one for one in get_args(kind) if one is not NoneType)
     if get_origin(kind) is tuple:
         return tuple(_read(get_args(kind)[0], part, place) for part in text.split("/"))
     if kind is bool:
         if text not in {"true", "false"}:
             raise UsageError(f"{place} is {text!r}; expected true or false.")
         return text == "true"
+    if kind not in {int, float, str} and not (inspect.isclass(kind) and issubclass(kind, Enum)):
+        raise UsageError(
+            f"{place} is of type {getattr(kind, '__name__', kind)}, which cannot be written here; expected an option "
+            f"of type int, float, bool, str, an Enum, or a tuple of one of them."
+        )
     try:
         return kind(text)
     except ValueError as error:

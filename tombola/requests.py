@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CUT",
+    "GRADUAL",
+    "MASKED",
     "TICKET",
     "Adjusted",
     "Answer",
@@ -26,6 +29,7 @@ __all__ = [
     "Curve",
     "Fit",
     "Found",
+    "Gradual",
     "Init",
     "Made",
     "Moment",
@@ -126,6 +130,43 @@ class ProbeSpec:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Gradual:
+    """Prune while training: after each of these steps, down to so many weights in all, by the weights of that moment.
+
+    Args:
+        keeps: (absolute step, weights left in all), steps rising and weights falling.
+        seed: of the criterion's own random streams, and of the examples that each cut draws anew.
+        probe: the examples, for a criterion that looks at some.
+
+    Raises:
+        UsageError: no cut, or cuts that do not follow each other so.
+    """
+
+    pruner: Pruner
+    keeps: tuple[tuple[int, int], ...]
+    seed: int
+    probe: ProbeSpec | None = None
+
+    def __post_init__(self) -> None:
+        if not self.keeps:
+            raise UsageError("keeps is empty; expected (step, weights left) for each cut.")
+        for (before, had), (step, keep) in itertools.pairwise(((0, math.inf), *self.keeps)):
+            if not before < step:
+                raise UsageError(
+                    f"A cut after step {step} comes behind step {before}; expected steps that rise from 1."
+                )
+            if not 1 <= keep < had:
+                raise UsageError(
+                    f"The cut after step {step} leaves {keep:,} weights; expected 1 or more, fewer from cut to cut."
+                )
+
+    def until(self, step: int) -> Gradual | None:
+        """The cuts that come up to `step`; None: none does."""
+        keeps = tuple(cut for cut in self.keeps if cut[0] <= step)
+        return replace(self, keeps=keeps) if keeps else None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Fit:
     """Train from `start` under `mask`, from absolute step `first` to `last`. With first = last it is an evaluation.
 
@@ -138,6 +179,7 @@ class Fit:
         held_rate: the learning rate stays at what the schedule gives for this step; None: it follows the schedule.
         frozen: pruned places stand at these values, which never change; None: at 0.
         gather: statistics summed along the training and kept with its last state (`tombola.training.gather`).
+        dynamics: how the mask moves while training, from `mask` on (None: from all prunable weights); None: not at all.
         keep: steps (or moments) whose states to keep beside the last; a wish, not identity.
     """
 
@@ -150,6 +192,7 @@ class Fit:
     held_rate: int | None = added(None)
     frozen: Start | None = added(None)
     gather: tuple[str, ...] = added(())
+    dynamics: Gradual | None = added(None)
     keep: tuple[int | Moment, ...] = wish(())
 
     def __post_init__(self) -> None:
@@ -157,6 +200,21 @@ class Fit:
             raise UsageError(f"A fit from step {self.first} to step {self.last}; expected 0 <= first <= last.")
         if self.frozen is not None and self.mask is None:
             raise UsageError("A fit without a mask has no pruned places that could be frozen; give it one.")
+        if self.dynamics is None:
+            return
+        if self.frozen is not None:
+            raise UsageError("A fit whose mask moves cannot freeze its pruned places; leave frozen or dynamics out.")
+        first, last = self.dynamics.keeps[0][0], self.dynamics.keeps[-1][0]
+        if not self.first < first <= last <= self.last:
+            raise UsageError(
+                f"Cuts after the steps {first} to {last} of a fit from step {self.first} to {self.last}; expected them "
+                f"after its first step, and none after its last."
+            )
+
+    @property
+    def settled(self) -> int:
+        """The step of the last cut: before it the network was not yet as sparse as the fit leaves it."""
+        return self.dynamics.keeps[-1][0] if self.dynamics else 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -211,15 +269,22 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """What was measured along a training, in order of steps."""
+    """What was measured along a training, in order of steps.
+
+    Args:
+        settled: step before which no point is judged, for the mask still moved.
+    """
 
     points: tuple[Point, ...] = ()
+    settled: int = 0
 
     @property
     def early_stop(self) -> Point | None:
-        """The evaluated point (never step 0) of smallest validation loss, the first one on ties."""
+        """The evaluated point of smallest validation loss, the first one on ties; never step 0 or before `settled`."""
         usable = [
-            p for p in self.points if p.step > 0 and p.validation_loss is not None and math.isfinite(p.validation_loss)
+            p
+            for p in self.points
+            if p.step >= max(1, self.settled) and p.validation_loss is not None and math.isfinite(p.validation_loss)
         ]
         return min(usable, key=lambda p: p.validation_loss or 0.0, default=None)
 
@@ -248,6 +313,7 @@ class Trained:
         provenance: engine, versions, hardware: what made it, no part of what it is.
         gathered: statistic -> digest of the stored sums.
         effective: weights of the mask that lie on a path from an input to an output; None: not known.
+        mask: the one that the training ends with, where it moved; kept, effective and mask_digest are of it.
     """
 
     request: str
@@ -266,6 +332,7 @@ class Trained:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     gathered: Mapping[str, str] = field(default_factory=dict)
     effective: int | None = None
+    mask: Mask | None = None
 
     def at(self, moment: int | Moment) -> At:
         """A reference to this fit's state at a step or moment (`INIT` is its first step).
@@ -309,6 +376,9 @@ class Arm:
 
 TICKET = Arm(name="ticket")
 CUT = Arm(name="cut")
+GRADUAL = Arm(name="gradual")
+MASKED = (CUT.name, GRADUAL.name)
+"""Arms whose answer has the mask of its level's ticket."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, order=True)

@@ -1,4 +1,4 @@
-"""Schedules: how many weights are left at each level. Nothing here knows a score."""
+"""Schedules: how many weights are left at each level, or along one training. Nothing here knows a score."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ __all__ = [
     "Schedule",
     "check_ladder",
     "counts_of",
+    "cuts_of",
     "geometric",
     "levels_of",
     "step_down",
@@ -126,15 +127,30 @@ class OneShot:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Linear:
-    """Every level removes as many weights: 1 - (1 - final) L / n."""
+    """Every level, or every cut of a training, removes as many weights: 1 - (1 - final) L / n.
+
+    Args:
+        final: density at the end, in (0, 1).
+        every: training steps from cut to cut; 0: the cuts are levels.
+        begin: training step from which on they are counted.
+        end: training step that no cut lies beyond; 0: three quarters of the training.
+    """
 
     final: float
+    every: int = 0
+    begin: int = 0
+    end: int = 0
 
     def __post_init__(self) -> None:
         _within("final", self.final, 0, 1)
+        _by_step(self.every, self.begin, self.end)
+
+    def levels(self, asked: int) -> int:
+        """As many as were asked for; one where the cuts are made in one training."""
+        return 1 if self.every else asked
 
     def __call__(self, level: int, levels: int) -> float:
-        """Density at `level` of `levels`.
+        """Density at `level` of `levels`, or after so many cuts of so many.
 
         >>> Linear(final=0.2)(1, 4)
         0.8
@@ -144,18 +160,33 @@ class Linear:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cubic:
-    """Fast first, slow at the end: density = final + (1 - final) (1 - L / n)^3.
+    """Fast first, slow at the end: density = final + (1 - final) (1 - L / n)^3, over levels or over training steps.
 
-    Zhu and Gupta (2017, arXiv 1710.01878), there over training steps; here over levels.
+    Zhu and Gupta (2017, arXiv 1710.01878): s_t = s_f + (s_i - s_f) (1 - (t - t_0) / (n dt))^3 after the steps t = t_0 +
+    i dt, with s_i = 0, t_0 = begin and dt = every.
+
+    Args:
+        final: density at the end, in (0, 1).
+        every: training steps from cut to cut; 0: the cuts are levels.
+        begin: training step from which on they are counted.
+        end: training step that no cut lies beyond; 0: three quarters of the training.
     """
 
     final: float
+    every: int = 0
+    begin: int = 0
+    end: int = 0
 
     def __post_init__(self) -> None:
         _within("final", self.final, 0, 1)
+        _by_step(self.every, self.begin, self.end)
+
+    def levels(self, asked: int) -> int:
+        """As many as were asked for; one where the cuts are made in one training."""
+        return 1 if self.every else asked
 
     def __call__(self, level: int, levels: int) -> float:
-        """Density at `level` of `levels`.
+        """Density at `level` of `levels`, or after so many cuts of so many.
 
         >>> round(Cubic(final=0.2)(1, 2), 6)
         0.3
@@ -213,6 +244,50 @@ def counts_of(schedule: Schedule, total: int, levels: int) -> list[int]:
     return [round(schedule(level, levels) * total) for level in range(1, levels + 1)]
 
 
+def cuts_of(schedule: Schedule, total: int, steps: int) -> tuple[tuple[int, int], ...]:
+    """(step, weights left in all) of each cut of a training; none where the schedule goes by level.
+
+    The cuts lie at begin + i every, i = 1, 2, ..., n; the last one, at or before the end, reaches the final density.
+    One that would remove nothing is left out.
+
+    Args:
+        total: weights before the first cut.
+        steps: of the training.
+
+    Raises:
+        UsageError: the training has no room for a cut.
+
+    >>> cuts_of(Cubic(final=0.2, every=10), 1000, 40)
+    ((10, 437), (20, 230), (30, 200))
+    """
+    every = int(getattr(schedule, "every", 0))
+    if not every:
+        return ()
+    begin, end = int(getattr(schedule, "begin", 0)), int(getattr(schedule, "end", 0)) or 3 * steps // 4
+    n = (end - begin) // every
+    if not begin < end <= steps or n < 1:
+        raise UsageError(
+            f"The schedule prunes every {every:,} steps from {begin:,} to {end:,}, in a training of {steps:,}; "
+            f"expected one cut or more, and none after its end. Change the schedule's every, begin and end."
+        )
+    found: list[tuple[int, int]] = []
+    for cut in range(1, n + 1):
+        keep = round(schedule(cut, n) * total)
+        if keep < (found[-1][1] if found else total):
+            found.append((begin + cut * every, keep))
+    return tuple(found)
+
+
+def _by_step(every: int, begin: int, end: int) -> None:
+    for name, value in (("every", every), ("begin", begin), ("end", end)):
+        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+            raise UsageError(f"{name} is {value!r}; expected a whole number of training steps, 0 or more.")
+    if (begin or end) and not every:
+        raise UsageError("begin and end are steps of a training, and every is 0, which goes by level; set every.")
+    if end and end - begin < every:
+        raise UsageError(f"From {begin} to {end} there is no cut every {every} steps; expected end - begin >= every.")
+
+
 def _within(name: str, value: object, low: float, high: float) -> None:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if not (number and low < value < high):  # type: ignore[operator]
@@ -230,7 +305,7 @@ SCHEDULES: dict[str, Entry] = {
         home="tombola.schedules:OneShot", summary="one level, down to a density at once", source=_FRANKLE,
         aliases=("oneshot",),
     ),
-    "linear": Entry(home="tombola.schedules:Linear", summary="each level removes as many weights"),
+    "linear": Entry(home="tombola.schedules:Linear", summary="each level or cut removes as many weights"),
     "cubic": Entry(
         home="tombola.schedules:Cubic", summary="fast first, slow at the end", source=_GUPTA, aliases=("zhu-gupta",)
     ),

@@ -226,12 +226,13 @@ class Supervised:
         return next(self.build(0).parameters()).dtype
 
     def notes(self) -> dict[str, Any]:
-        """Examples in each set, shape of an input, and multiply-adds of one weight of each tensor (`models.costs`)."""
+        """Examples in each set and their fingerprint, shape of an input, multiply-adds of one weight of each tensor."""
         parts, model = self._split(), self.build(0)
         one = self.dataset.x_train[:1].to(next(model.parameters()).dtype)
         counts = {"train": len(parts.train), "validation": len(parts.validation), "test": len(self.dataset.x_test)}
         shape = list(self.dataset.input_shape)
-        return {"examples": counts, "input_shape": shape, "multiply_adds": uses_per_weight(model, one)}
+        data = {"examples": counts, "data_fingerprint": self.dataset.fingerprint, "input_shape": shape}
+        return {**data, "multiply_adds": uses_per_weight(model, one)}
 
     def _split(self) -> Split:
         return split(self.dataset, self.training.split_seed, validation=self.training.validation or None)

@@ -13,6 +13,7 @@ __all__ = ["PLAYED", "results_document"]
 
 PLAYED = (
     "ticket",
+    "gradual",
     "reinit",
     "reinit-rewound",
     "shuffled",
@@ -61,7 +62,7 @@ def _row(row: Mapping[str, Any], answer: Trained, prunable: Mapping[str, int]) -
         "kept": alive,
         "prunable": total,
         "kept_per_layer": kept,
-        "effective": answer.effective,
+        "effective": answer.effective if answer.kept.keys() <= prunable.keys() else None,  # of protected ones too
         "early_stop_step": stop.step if finite and stop else None,
         "test_accuracy_at_early_stop": _number(judged.test_metric) if right and judged else None,
         "test_accuracy": _number(end.test_metric) if right and end else None,

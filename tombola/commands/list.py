@@ -16,8 +16,7 @@ from tombola.commands.arguments import JsonFile, check_targets, flag, parse, wri
 from tombola.criteria.registry import CRITERIA
 from tombola.errors import UsageError, suggest
 from tombola.granularity.registry import GRANULARITIES
-from tombola.importing import import_path
-from tombola.registry import Entry, Registry, name_of, options_of
+from tombola.registry import Entry, Registry, found, name_of, options_of, required_of
 from tombola.resets.registry import RESETS, RESETS_PRUNED
 from tombola.schedules import SCHEDULES
 from tombola.search.registry import CONTROLS, SEARCHES
@@ -91,7 +90,7 @@ def _whole(text: str, registry: Registry, what: str) -> dict[str, Any]:
         raise UsageError(f"Unknown {what} {text!r}. {suggest(text, registry)}")
     name = name_of(text, registry, what)
     entry = registry.get(name, Entry(home=name, summary="your own"))
-    made = entry.load() if name in registry else import_path(name, what, "name")
+    made = found(name, registry, what)
     return {
         **_line(name, entry),
         "options": _options(made),
@@ -140,7 +139,8 @@ def _written(value: Any) -> str:
 def _needs(made: Any) -> list[str]:
     from tombola.criteria.base import needs_of
 
-    found = needs_of(made)
+    by_default = inspect.isclass(made) and not required_of(made)
+    found = needs_of(made() if by_default else made)  # options count
     passes = f"; {found.passes:g} x forward and backward over each batch" if found.passes else ""
     said = {
         f"examples (--probe.batches, --probe.size){passes}": found.data,

@@ -117,6 +117,10 @@ class Needs:
     memory: str = ""
     units: bool = False
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.scored_at, Moment):
+            raise UsageError(f"needs(scored_at={self.scored_at!r}); expected {' or '.join(map(str, Moment))}.")
+
     @property
     def costly(self) -> bool:
         """Whether it costs more than a look at the weights and two passes over the examples."""

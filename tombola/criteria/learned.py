@@ -28,6 +28,12 @@ def _whole(name: str, value: int) -> None:
         raise UsageError(f"{name} is {value}; expected a whole number, 1 or more.")
 
 
+def _of_sgd(**options: float) -> None:
+    for name, value in options.items():
+        if not (math.isfinite(value) and value >= 0):
+            raise UsageError(f"{name} is {value}; expected a finite number, 0 or more.")
+
+
 def _learned(
     model: nn.Module, mask: Mask, probe: Probe, label: str, first: Scores, gates: _Gates, *, steps: int,
     optimizer: Callable[[list[Tensor]], torch.optim.Optimizer], rate: Callable[[int], float], constant: bool,
@@ -106,6 +112,7 @@ class Supermask:
 
     def __post_init__(self) -> None:
         _whole("steps", self.steps)
+        _of_sgd(lr=self.lr, momentum=self.momentum)
 
     def __call__(self, model: nn.Module, mask: Mask, probe: Probe) -> Scores:
         """The chances as logits; what is pruned already has the least."""
@@ -166,6 +173,7 @@ class EdgePopup:
 
     def __post_init__(self) -> None:
         _whole("steps", self.steps)
+        _of_sgd(lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay)
 
     def __call__(self, model: nn.Module, mask: Mask, probe: Probe) -> Scores:
         """The rank of |s| among its layer's survivors, in (0, 1]; what is pruned already has 0."""

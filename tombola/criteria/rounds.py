@@ -17,10 +17,16 @@ from tombola.masks import Mask
 from tombola.requests import Moment
 from tombola.tensors import smallest
 
-__all__ = ["Force", "IterativeSnip", "descend", "sizes"]
+__all__ = ["Force", "IterativeSnip", "check_rounds", "descend", "sizes"]
 
 Scorer = Callable[[Mapping[str, Tensor], str], Scores]
 """(which weights are left, " in round 3 of 60" for errors) -> scores of 0 or more, for new tensors each time."""
+
+
+def check_rounds(rounds: int) -> None:
+    """Raises `UsageError` for fewer than one."""
+    if rounds < 1:
+        raise UsageError(f"rounds is {rounds}; expected a whole number, 1 or more.")
 
 
 def sizes(alive: int, keep: int | None, rounds: int) -> list[int]:
@@ -35,8 +41,7 @@ def sizes(alive: int, keep: int | None, rounds: int) -> list[int]:
     >>> sizes(1000, 10, 4), sizes(1000, None, 4)
     ([316, 100, 32, 10], [1000])
     """
-    if rounds < 1:
-        raise UsageError(f"rounds is {rounds}; expected a whole number, 1 or more.")
+    check_rounds(rounds)
     if keep is None or keep >= alive:
         return [alive]
     return [max(keep, round(alive * (keep / alive) ** (i / rounds))) for i in range(1, rounds)] + [keep]
@@ -101,6 +106,9 @@ class IterativeSnip:
 
     rounds: int = 60
 
+    def __post_init__(self) -> None:
+        check_rounds(self.rounds)
+
     def __call__(self, model: nn.Module, mask: Mask, probe: Probe) -> Scores:
         """The scores."""
         counts = sizes(mask.alive, probe.keep, self.rounds)
@@ -147,6 +155,9 @@ class Force:
     """
 
     rounds: int = 60
+
+    def __post_init__(self) -> None:
+        check_rounds(self.rounds)
 
     def __call__(self, model: nn.Module, mask: Mask, probe: Probe) -> Scores:
         """The scores."""

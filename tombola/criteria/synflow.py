@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 
 from tombola.criteria.base import Probe, Scores, needs
 from tombola.criteria.looking import scoring
-from tombola.criteria.rounds import descend, sizes
+from tombola.criteria.rounds import check_rounds, descend, sizes
 from tombola.criteria.slopes import batches_of, gradients, weights_of
 from tombola.errors import UsageError
 from tombola.masks import Mask
@@ -66,6 +66,9 @@ class SynFlow:
     """
 
     rounds: int = 100
+
+    def __post_init__(self) -> None:
+        check_rounds(self.rounds)
 
     def __call__(self, model: nn.Module, mask: Mask, probe: Probe) -> Scores:
         """The scores."""

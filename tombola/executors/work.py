@@ -25,7 +25,7 @@ from tombola.training.device import resolve_device
 from tombola.training.loop import Stopped
 from tombola.training.state import State, load_state, state_of
 
-__all__ = ["compute", "provenance", "state_digest", "unmet"]
+__all__ = ["compute", "packed_under", "provenance", "state_digest", "unmet"]
 
 
 _MAKERS = ("engine", "variant", "torch", "processor", "threads")  # what may change the last bit of a number
@@ -210,8 +210,9 @@ def _fit(
     device: str,
 ) -> Done:
     stored = store.get(job.digest)
-    if fit.mask is not None:
-        store.keep_mask(fit.mask)  # its states cannot be read without it
+    packed = packed_under(fit)
+    if packed is not None:
+        store.keep_mask(packed)  # its states cannot be read without it
     if isinstance(stored, Trained):
         steps = unmet(fit, stored, store)
         if steps:
@@ -219,7 +220,7 @@ def _fit(
             store.put(job.digest, fit, stored)
         store.drop_checkpoint(job.digest)  # a kill between the answer and this line leaves it behind
         return Done(digest=job.digest, answer=stored)
-    events = _Events(store, job, _packed(fit), progress, stopping)
+    events = _Events(store, job, packed, progress, stopping)
     saved = store.checkpoint(job.digest)
     resume = None
     if saved is not None and all(store.has(digest) for digest in saved[1].values()):
@@ -227,12 +228,12 @@ def _fit(
     start = _begun(task, store, fit)
     measured = task.fit(fit, start, events=events, resume=resume, engine=job.engine)
     at_most = fit.start.at_most if isinstance(fit.start, Init) else None
-    mask = fit.mask or task.prunable(Scope(), at_most=at_most)
+    mask = measured.mask or fit.mask or task.prunable(Scope(), at_most=at_most)
     answer = Trained(
         request=job.digest,
         first=fit.first,
         last=fit.last,
-        curve=Curve(measured.points),
+        curve=Curve(measured.points, fit.settled),
         states=events.states,
         mask_digest=mask.digest,
         kept=mask.kept,
@@ -245,15 +246,17 @@ def _fit(
         seconds=measured.seconds,
         provenance={**provenance(device), **measured.provenance},
         gathered={name: store.keep(sums, None) for name, sums in measured.gathered.items()},
+        mask=measured.mask,
     )
     store.put(job.digest, fit, answer)
     store.drop_checkpoint(job.digest)
     return Done(digest=job.digest, answer=answer)
 
 
-def _packed(fit: Fit) -> Mask | None:
-    """What its states are packed under: frozen constants lie outside the mask, and would be lost."""
-    return fit.mask if fit.frozen is None else None
+def packed_under(fit: Fit) -> Mask | None:
+    """What its states are packed under. Frozen constants lie outside the mask, and would be lost; a mask that moves is
+    another one for each state."""
+    return fit.mask if fit.frozen is None and fit.dynamics is None else None
 
 
 def _again(
@@ -273,13 +276,15 @@ def _again(
     """
     last = max(steps)
     known = {step: digest for step, digest in stored.states.items() if step <= last}
-    events = _Events(store, job, _packed(fit), progress, stopping)
+    events = _Events(store, job, packed_under(fit), progress, stopping)
     events.checkpoint = lambda checkpoint: None  # type: ignore[method-assign] # it would stand for the whole fit
-    again = replace(fit, last=last, keep=tuple(sorted(steps | known.keys())))
+    dynamics = fit.dynamics and fit.dynamics.until(last)
+    again = replace(fit, last=last, keep=tuple(sorted(steps | known.keys())), dynamics=dynamics)
     made_by = str(stored.provenance.get("engine", "torch"))
     measured = task.fit(again, _begun(task, store, fit), events=events, engine=made_by)
     gathered = {name: store.keep(sums, None) for name, sums in measured.gathered.items()} if last == fit.last else {}
     same = all(gathered.get(name, digest) == digest for name, digest in stored.gathered.items())
+    same &= last < fit.last or measured.mask == stored.mask
     for step, digest in known.items():
         if not same or events.states.get(step) != digest:
             made = ", ".join(f"{k} {stored.provenance[k]}" for k in _MAKERS if k in stored.provenance)

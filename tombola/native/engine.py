@@ -47,7 +47,7 @@ class Native:
 
     Raises:
         UsageError: there are no compiled kernels, the mask prunes something else than weights of layers, or the fit has
-            frozen places or statistics to gather (`tombola.native.fits.beyond`).
+            frozen places, statistics to gather or a mask that moves (`tombola.native.fits.beyond`).
         Unknown: the network is none that the kernels know.
     """
 
@@ -165,12 +165,17 @@ class Native:
         """Nothing: the kernels sum no statistics."""
         return {}
 
+    def moved(self) -> Mask | None:
+        """None: the kernels go by one mask from beginning to end."""
+        return None
+
     def restore(
         self,
         model: State,
         slots: State,
         numbers: Mapping[str, Mapping[str, float]],
         gathered: Mapping[str, State],
+        mask: State,
     ) -> None:
         """Go on from `state()` and `slots()`."""
         self._load(model)

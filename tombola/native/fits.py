@@ -23,6 +23,8 @@ def beyond(fit: Fit) -> str | None:
     """What a fit asks for that the kernels do not do, as a clause; None: nothing."""
     if fit.frozen is not None:
         return "its pruned places stand at constants"
+    if fit.dynamics is not None:
+        return "it prunes while it trains"
     return f"it gathers {' and '.join(fit.gather)} along the way" if fit.gather else None
 
 

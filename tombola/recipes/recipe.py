@@ -21,7 +21,7 @@ from tombola.training.settings import Loss, Training
 
 __all__ = ["ControlName", "Recipe", "SearchName"]
 
-SearchName = Literal["imp", "oneshot"]
+SearchName = Literal["imp", "oneshot", "gradual"]
 ControlName = Literal["reinit", "shuffled", "small-dense", "untrained", "inverted", "random-labels", "random-inputs"]
 EndpointName = Literal["early-stop", "end"]
 
@@ -61,10 +61,12 @@ class Recipe:
         normalise: of the inputs: unit, pixel, standard or none.
         validation: examples drawn from the training set; 0: 5,000 of 50,000 or more, else a tenth.
         split_seed: of that draw, the same for all replicates.
-        search: imp (iterative), oneshot (each level cut from the one dense training), ... (tombola list searches).
+        search: imp (iterative), oneshot (each level cut from the one dense training), gradual (one training is pruned
+            on its way), ... (tombola list searches).
         levels: prunings; level 0 is the dense network.
         schedule: how the density falls from level to level: geometric, linear:final=0.1, custom:densities=0.5/0.2, ...
-            (tombola list schedules); one-shot and custom set the number of levels themselves.
+            (tombola list schedules); one-shot and custom set the number of levels themselves. For the search gradual:
+            linear or cubic by training step, cubic:final=0.05,every=50.
         rate: fraction of the surviving weights that goes at each level (geometric schedule).
         output_factor: factor of the rate for the output layer (layerwise allocation).
         output_layer: name of its weight; empty: the last prunable tensor.

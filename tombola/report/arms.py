@@ -30,6 +30,7 @@ _KNOWN = {
     "reinit-rewound": Look(
         words="re-initialised and rewound", letter="W", colour="#c061a0", ansi="magenta", marker="D"
     ),
+    "gradual": Look(words="pruned while training", letter="G", colour="#3c8c98", ansi="bright_green", marker="p"),
     "small-dense": Look(words="small dense network", letter="D", colour="#9a7a1e", ansi="cyan", marker="v"),
     "untrained": Look(words="mask on untrained weights", letter="U", colour="#6f7378", ansi="white", marker="P"),
     "inverted": Look(words="mask of inverted scores", letter="I", colour="#8569d1", ansi="bright_magenta", marker="X"),

@@ -67,6 +67,7 @@ class Plan:
         search_steps: length of the searching trainings; None: whole trainings, which are the tickets themselves.
         controls: names of `tombola.search.CONTROLS`.
         draws: of each random re-initialisation.
+        cuts: (step, weights left in all) of a search that prunes while it trains.
     """
 
     seed: int
@@ -82,6 +83,7 @@ class Plan:
     search_steps: int | None = None
     controls: tuple[str, ...] = ()
     draws: int = 1
+    cuts: tuple[tuple[int, int], ...] = ()
 
     @property
     def levels(self) -> range:

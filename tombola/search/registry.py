@@ -21,6 +21,11 @@ SEARCHES: dict[str, Entry] = {
         summary="each level is cut from the one dense training",
         source=_FRANKLE,
     ),
+    "gradual": Entry(
+        home="tombola.search.gradual:gradual",
+        summary="one training is pruned on its way; its mask is the ticket's (--schedule cubic:final=0.05,every=50)",
+        source="Zhu and Gupta 2017, arXiv 1710.01878",
+    ),
 }
 """What `--search` takes: functions that make a search of a plan."""
 

@@ -102,7 +102,8 @@ class Store:
             if content["kind"] == "pruned":
                 mask, state = self.mask(content["mask"]), content.get("state")
                 return Pruned(request=request, mask=mask, seconds=content["seconds"], state=state)
-            return _trained(request, content["answer"])
+            moved = self.mask(content["mask"]) if "mask" in content else None
+            return dataclasses.replace(_trained(request, content["answer"]), mask=moved)
         except (ValueError, KeyError, TypeError) as error:
             self._set_aside(path, str(error))
         except Damaged:
@@ -125,6 +126,7 @@ class Store:
             content |= {} if answer.state is None else {"state": answer.state}
         else:
             content |= {"kind": "trained", "answer": _plain(answer)}
+            content |= {} if answer.mask is None else {"mask": self.keep_mask(answer.mask)}
         write_json(self.answer_path(request), content)
 
     # --- objects
@@ -297,8 +299,11 @@ class Store:
 
 
 def _plain(answer: Trained) -> dict[str, Any]:
-    plain = dataclasses.asdict(answer)
-    plain.pop("request")
+    plain = dataclasses.asdict(dataclasses.replace(answer, mask=None))
+    for elsewhere in ("request", "mask"):
+        plain.pop(elsewhere)
+    if answer.curve.settled:
+        plain["settled"] = answer.curve.settled
     plain["curve"] = [dataclasses.astuple(point) for point in answer.curve.points]
     plain["states"] = sorted(answer.states.items())
     return plain
@@ -308,4 +313,6 @@ def _trained(request: str, plain: dict[str, Any]) -> Trained:
     names = [field.name for field in dataclasses.fields(Point)]
     points = tuple(Point(**dict(zip(names, row, strict=True))) for row in plain["curve"])
     states = {int(step): digest for step, digest in plain["states"]}
-    return Trained(**{**plain, "request": request, "curve": Curve(points), "states": states})
+    curve = Curve(points, plain.get("settled", 0))
+    rest = {name: value for name, value in plain.items() if name != "settled"}
+    return Trained(**{**rest, "request": request, "curve": curve, "states": states})

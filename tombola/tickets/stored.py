@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -15,7 +15,7 @@ from tombola.errors import TicketError, suggest
 from tombola.masks import Mask
 from tombola.models.net import Net
 from tombola.models.registry import MODELS
-from tombola.requests import Pruned, Trained
+from tombola.requests import MASKED, ProbeSpec, Pruned, Trained
 from tombola.resets import FineTune, Ground, LrRewind, Rewind, reset_of
 from tombola.specs import canonical
 from tombola.store import Damaged, Store
@@ -26,6 +26,15 @@ from tombola.tickets.ticket import Ticket
 from tombola.training.state import State
 
 __all__ = ["Stored", "stored_ticket"]
+
+
+_ORDINARY: dict[str, object] = {
+    "schedule": "geometric",
+    "granularity": "natural",
+    "reset_pruned": "zero",
+    "probe": asdict(ProbeSpec()),
+}
+"""Fields that a recipe may say something with, and what they are where it does not."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -148,9 +157,9 @@ def _start(store: Store, start: Mapping[str, Any], dense: str) -> State:
 
 def _mask(store: Store, content: Mapping[str, Any], weights: State, level: int, replicate: int) -> Mask:
     for row in content["rows"]:
-        if row["arm"] == "cut" and (row["level"], row["replicate"]) == (level, replicate):
+        if row["arm"] in MASKED and (row["level"], row["replicate"]) == (level, replicate):
             cut = store.get(row["request"])
-            if isinstance(cut, Pruned):
+            if cut is not None and cut.mask is not None:
                 return cut.mask
     if level:
         raise KeyError(level)
@@ -203,6 +212,11 @@ def _network(content: Mapping[str, Any], named: NamedModel | None) -> dict[str, 
     return {"input_shape": list(content["input_shape"]), **({"network": named.note()} if named else {})}
 
 
+def _plain(name: str, value: object) -> bool:
+    """A field of a recipe that says nothing: files are small."""
+    return value in ("", []) or name == "summary" or _ORDINARY.get(name) == value
+
+
 def _metadata(
     digest: str,
     content: Mapping[str, Any],
@@ -215,10 +229,11 @@ def _metadata(
     notes: dict[str, Any] = {
         "experiment": digest,
         "task": content["task"],
+        **({"data": content["data_fingerprint"][:32]} if "data_fingerprint" in content else {}),  # not in older stores
         "level": level,
         "replicate": replicate,
         "metric": content["metric"],
-        "recipe": {name: value for name, value in settings.items() if value not in ("", []) and name != "summary"},
+        "recipe": {name: value for name, value in settings.items() if not _plain(name, value)},
         "made_with": content["provenance"],
     }
     if judged and verdict:

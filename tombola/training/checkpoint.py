@@ -37,7 +37,8 @@ class Checkpoint:
     """A training after `step` steps, evaluated and ready for the next one.
 
     Args:
-        tensors: `model/NAME`, `optimizer/PARAMETER/NAME`, `gathered/STATISTIC/NAME`, `best/NAME` and `finite/NAME`.
+        tensors: `model/NAME`, `optimizer/PARAMETER/NAME`, `gathered/STATISTIC/NAME`, `mask/NAME` (where it moves),
+            `best/NAME` and `finite/NAME`.
         notes: JSON of the tally, of the optimizer's numbers, and of the engine's provenance.
     """
 
@@ -58,6 +59,7 @@ def take(step: int, engine: Engine, tally: Tally, kept: Mapping[str, State]) -> 
     tensors |= {f"optimizer/{name}": value for name, value in slots.items()}
     for statistic, sums in engine.gathered().items():
         tensors |= {f"gathered/{statistic}/{name}": value for name, value in sums.items()}
+    tensors |= {f"mask/{name}": places for name, places in (engine.moved() or {}).items()}
     for prefix, state in kept.items():
         tensors |= {f"{prefix}/{name}": value for name, value in state.items()}
     notes = {"step": step, "tally": asdict(tally), "numbers": numbers, "engine": dict(engine.provenance)}
@@ -75,7 +77,8 @@ def restore(checkpoint: Checkpoint, engine: Engine) -> tuple[Tally, dict[str, St
     for place, value in groups.pop("gathered", {}).items():
         statistic, _, name = place.partition("/")
         gathered.setdefault(statistic, {})[name] = value
-    engine.restore(groups.pop("model"), groups.pop("optimizer", {}), notes["numbers"], gathered)
+    mask = groups.pop("mask", {})
+    engine.restore(groups.pop("model"), groups.pop("optimizer", {}), notes["numbers"], gathered, mask)
     points = [Point(**row) for row in notes["tally"].pop("points")]
     tally = Tally(points=points, **notes["tally"])
     engine.clear(tally.loss, tally.correct)

@@ -62,14 +62,19 @@ class Engine(Protocol):
     def gathered(self) -> dict[str, State]:
         """Statistic that the fit gathers -> its sums so far (`tombola.training.gather`): copies on the CPU."""
 
+    def moved(self) -> Mask | None:
+        """The mask of now, where the fit moves it; None: it is the fit's own throughout."""
+
     def restore(
         self,
         model: State,
         slots: State,
         numbers: Mapping[str, Mapping[str, float]],
         gathered: Mapping[str, State],
+        mask: State,
     ) -> None:
-        """Go on from `state()`, `slots()` and `gathered()` of such an engine; called before `running`."""
+        """Go on from `state()`, `slots()`, `gathered()` and `moved()` (empty: None) of such an engine; called before
+        `running`."""
 
 
 MakeEngine = Callable[["nn.Module", "Fit", "Sets", "Training", "Mask"], Engine]

@@ -74,7 +74,8 @@ class silent:  # noqa: N801 - used like a function: train(..., events=silent())
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Measured:
-    """What a training measured, which engine computed it (`provenance`), and the statistics it was to gather."""
+    """What a training measured, which engine computed it (`provenance`), the statistics it was to gather, and the
+    mask it ended with where that moved."""
 
     points: tuple[Point, ...]
     diverged_at: int | None
@@ -83,6 +84,7 @@ class Measured:
     seconds: float
     provenance: Mapping[str, str]
     gathered: Mapping[str, State] = field(default_factory=dict)
+    mask: Mask | None = None
 
 
 def train(
@@ -151,6 +153,7 @@ class _Run:
         moments = {Moment.INIT: fit.first, Moment.END: fit.last}
         self.keep = {moments.get(s, fit.last) if isinstance(s, Moment) else s for s in fit.keep} | {fit.last}
         self.wants_best = Moment.EARLY_STOP in fit.keep
+        self.judged_from = max(1, fit.settled)
         self.tally, self.kept = Tally(), dict[str, Callable[[], State]]()
         self.begun = begun
 
@@ -185,7 +188,7 @@ class _Run:
                     self.events.keep(max(p.step for p in self.tally.points[:-1]), finite())
                 return False
             self.kept["finite"] = self.engine.snapshot()
-            if step > 0 and (point.validation_loss or 0.0) < self.tally.best_loss:
+            if step >= self.judged_from and (point.validation_loss or 0.0) < self.tally.best_loss:
                 self.tally.best_loss = point.validation_loss or 0.0
                 self.kept.pop("best", None)  # a checkpoint may come from a run with other wishes
                 if self.wants_best:
@@ -221,7 +224,7 @@ class _Run:
         if diverged_at is None:
             loss, metric = self.engine.evaluate(self.sets.train, self.sets.train_index)
             if self.wants_best and "best" in self.kept:
-                best = min((p for p in points if p.step > 0), key=lambda p: p.validation_loss or 0.0)
+                best = min((p for p in points if p.step >= self.judged_from), key=lambda p: p.validation_loss or 0.0)
                 self.events.keep(best.step, self.kept["best"]())
         return Measured(
             points=points,
@@ -231,4 +234,5 @@ class _Run:
             seconds=self.seconds,
             provenance=self.engine.provenance,
             gathered=self.engine.gathered() if diverged_at is None else {},
+            mask=self.engine.moved(),
         )

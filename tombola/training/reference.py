@@ -17,6 +17,7 @@ from tombola.training.enforce import enforce
 from tombola.training.evaluation import correct, evaluate
 from tombola.training.frozen import frozen, standing
 from tombola.training.gather import Gathering
+from tombola.training.gradual import Thinning
 from tombola.training.order import Order
 from tombola.training.sets import Examples, Sets, loss_of
 from tombola.training.settings import Training
@@ -46,6 +47,7 @@ class Reference:
         self.decayed = [(name, named[name]) for name in prunable] if training.l2 else []
         self.gathering = Gathering(fit.gather, model, prunable)
         self.standing = standing(model, fit.mask) if fit.mask is not None and fit.frozen is not None else None
+        self.thinning = Thinning(model, self.optimizer, fit, prunable) if fit.dynamics is not None else None
         self.dtype = next(model.parameters()).dtype
         self.order = Order(sets.train_index, batch=training.batch_size, seed=fit.order)
         self.noise = derive(fit.noise, "step") >> 1  # room for the step
@@ -59,7 +61,9 @@ class Reference:
         """Mask and random state are in force; global random state is put back afterwards."""
         mask = self.fit.mask
         enforced: AbstractContextManager[None] = nullcontext()
-        if mask is not None and self.standing is not None:
+        if self.thinning is not None:
+            enforced = self.thinning.running()
+        elif mask is not None and self.standing is not None:
             enforced = frozen(self.model, self.optimizer, mask, self.standing)
         elif mask is not None:
             enforced = enforce(self.model, self.optimizer, mask, remask=False)
@@ -96,6 +100,15 @@ class Reference:
                 if sets.classes:
                     self.correct += correct(outputs, y)
             self.optimizer.step()
+            if self.thinning is not None and self.thinning.due(step + 1):
+                self._cut(self.thinning, step + 1)
+
+    def _cut(self, thinning: Thinning, step: int) -> None:
+        """Cut the mask, unless the training has diverged: nothing says then which weights are the better ones."""
+        if bool(self.loss.isfinite()) and all(bool(w.isfinite().all()) for w in self.model.parameters()):
+            thinning.cut(step, self.sets, self.training, self.gathering.state())
+        else:
+            self.loss.fill_(torch.nan)  # so that the next evaluation says so
 
     def _trained(self, name: str, weight: Tensor) -> Tensor:
         """The weight that a penalty acts on: what stands still has none, so that no norm sees it."""
@@ -142,15 +155,22 @@ class Reference:
         """The statistics that the fit gathers, summed so far."""
         return self.gathering.state()
 
+    def moved(self) -> Mask | None:
+        """The mask of now, where the fit moves it."""
+        return None if self.thinning is None else self.thinning.mask
+
     def restore(
         self,
         model: State,
         slots: State,
         numbers: Mapping[str, Mapping[str, float]],
         gathered: Mapping[str, State],
+        mask: State,
     ) -> None:
-        """Put a checkpoint back into module and optimizer."""
+        """Put a checkpoint back into module, optimizer and mask."""
         load_state(self.model, model)
+        if self.thinning is not None:
+            self.thinning.mask = Mask({name: mask[name] for name in self.thinning.mask})  # in the order of the module
         self.gathering.load(gathered)
         found: dict[int, dict[str, object]] = {int(index): dict(named) for index, named in numbers.items()}
         for name, value in slots.items():
