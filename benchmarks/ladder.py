@@ -21,8 +21,9 @@ if __name__ == "__main__":
 
 import tombola
 from benchmarks.common import machine, row
+from tombola.answers import Answer, Trained
 from tombola.executors.base import Job
-from tombola.requests import Answer, Place, Trained
+from tombola.requests import Place
 from tombola.watching import Silent
 
 LAYERS = {"fc1.weight": (235_200, 0.2), "fc2.weight": (30_000, 0.2), "output.weight": (1_000, 0.1)}

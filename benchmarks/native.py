@@ -33,8 +33,9 @@ from tombola.masks import Mask
 from tombola.models.fully_connected import mlp
 from tombola.native import Native
 from tombola.pruning import prune
-from tombola.requests import Fit, Init
+from tombola.requests import Fit
 from tombola.schedules import step_down
+from tombola.starts import Init
 from tombola.training.enforce import apply_mask
 from tombola.training.optimizers import Optimizer
 from tombola.training.sets import Sets, prepare

@@ -13,8 +13,9 @@ import sys
 from functools import wraps
 from pathlib import Path
 
+from tombola.answers import Answer
 from tombola.cli import main
-from tombola.requests import Answer, Request
+from tombola.requests import Request
 from tombola.store import Store
 
 _put = Store.put

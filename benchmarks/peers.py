@@ -39,10 +39,10 @@ from torch.utils.data import DataLoader, RandomSampler, TensorDataset
 import tombola
 from benchmarks.common import machine, one_thread
 from benchmarks.step import RATE, WIDTHS, dataset
+from tombola.answers import Answer, Trained
 from tombola.data import Dataset
 from tombola.executors.base import Job
 from tombola.models.fully_connected import mlp
-from tombola.requests import Answer, Trained
 from tombola.runner import Failure, Place
 from tombola.watching import Silent
 

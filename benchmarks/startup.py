@@ -19,9 +19,11 @@ if __name__ == "__main__":
 import subprocess
 
 from benchmarks.common import machine, row
+from tombola.answers import Curve, Point, Trained
 from tombola.recipes import RECIPES, to_toml
-from tombola.requests import Curve, Fit, Init, Point, Trained
+from tombola.requests import Fit
 from tombola.specs import digest
+from tombola.starts import Init
 from tombola.store import Store
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -32,7 +32,8 @@ from tombola.data.idx import MNIST
 from tombola.masks import Mask
 from tombola.models.fully_connected import mlp
 from tombola.pruning import prune
-from tombola.requests import Fit, Init
+from tombola.requests import Fit
+from tombola.starts import Init
 from tombola.streams import stream
 from tombola.training.loop import silent, train
 from tombola.training.optimizers import Optimizer

@@ -23,8 +23,9 @@ if __name__ == "__main__":
 
 import tombola
 from benchmarks.common import machine, row
+from tombola.answers import Answer, Trained
 from tombola.executors.base import Job
-from tombola.requests import Answer, Place, Trained
+from tombola.requests import Place
 from tombola.watching import Silent
 
 TARGET = 0.90

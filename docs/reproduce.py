@@ -14,8 +14,8 @@ from typing import Any
 from tombola.analysis.claims import judge_claims
 from tombola.analysis.document import results_document
 from tombola.analysis.engines import described, engines_of
+from tombola.answers import Trained
 from tombola.recipes.toml import parse_toml
-from tombola.requests import Trained
 from tombola.store import Store
 
 PAGE = """# LeNet-300-100 on MNIST: the paper's claims, judged

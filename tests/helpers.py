@@ -13,14 +13,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tombola.answers import Answer, Trained
 from tombola.data import Dataset, from_arrays
 from tombola.executors.base import Job
 from tombola.masks import Mask
 from tombola.models.dropout import CounterDropout
 from tombola.models.net import Net
 from tombola.recipes import Recipe
-from tombola.requests import Answer, Fit, Init, Place, Trained
+from tombola.requests import Fit, Place
 from tombola.runner import Failure
+from tombola.starts import Init
 from tombola.streams import stream
 from tombola.training.checkpoint import Checkpoint
 from tombola.training.loop import Measured, silent, train

@@ -16,8 +16,8 @@ from tombola.criteria.base import Scores
 from tombola.errors import UsageError
 from tombola.masks import Mask
 from tombola.pruning import Pruner
-from tombola.requests import Moment
 from tombola.specs import canonical
+from tombola.starts import Moment
 
 QUICK: dict[str, str] = {  # criteria that take long -> options that make them short
     "synflow": "synflow:rounds=5",
@@ -27,11 +27,10 @@ QUICK: dict[str, str] = {  # criteria that take long -> options that make them s
     "edge_popup": "edge_popup:steps=3",
     "obd": "obd:exact=100,samples=4",
 }
-REFUSED: dict[str, set[str]] = {  # criterion -> networks that it cannot look into, and says so
-    **dict.fromkeys(("activation_mean", "apoz", "covariance_redundancy"), {"rnn", "attention"}),
-    **dict.fromkeys(("mutual_information", "output_sensitivity", "hebbian"), {"rnn", "attention"}),
-    **dict.fromkeys(("wanda", "sparsegpt", "low_variance", "low_variance_units"), {"rnn", "attention"}),
-}
+INSIDE = ("activation_mean", "apoz", "covariance_redundancy", "mutual_information", "output_sensitivity", "hebbian")
+READING = ("wanda", "sparsegpt", "low_variance", "low_variance_units")
+# criterion -> networks that it cannot look into, and says so
+REFUSED: dict[str, set[str]] = {name: {"rnn", "attention"} for name in (*INSIDE, *READING)}
 
 CASES = [(name, kind) for name in CRITERIA for kind in NETWORKS if kind not in REFUSED.get(name, ())]
 REFUSALS = [(name, kind) for name, kinds in REFUSED.items() for kind in sorted(kinds)]

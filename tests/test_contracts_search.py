@@ -11,33 +11,13 @@ import pytest
 from torch import Tensor, nn
 
 from tombola.allocation import Layerwise
+from tombola.answers import Answer, Curve, Point, Pruned, Trained
 from tombola.criteria import Probe, needs
 from tombola.criteria.weights import random
 from tombola.errors import UsageError
 from tombola.masks import Mask
 from tombola.pruning import Pruner
-from tombola.requests import (
-    CUT,
-    GRADUAL,
-    TICKET,
-    Answer,
-    Arm,
-    At,
-    Curve,
-    Fit,
-    Found,
-    Init,
-    Made,
-    Moment,
-    Point,
-    ProbeSpec,
-    Prune,
-    Pruned,
-    Request,
-    Round,
-    Search,
-    Trained,
-)
+from tombola.requests import CUT, GRADUAL, TICKET, Arm, Fit, Found, ProbeSpec, Prune, Request, Round, Search
 from tombola.resets import FineTune, LrRewind, Rewind, Started
 from tombola.resets.pruned import FreezeInitZeroAll, freeze_init_zero_mask
 from tombola.resets.survivors import SignedConstant, redraw_losers, reinit
@@ -45,6 +25,7 @@ from tombola.schedules import geometric
 from tombola.search import CONTROLS, SEARCHES, Plan
 from tombola.search.checks import check_plan
 from tombola.specs import digest
+from tombola.starts import At, Init, Made, Moment
 
 MODEL = nn.Sequential(nn.Linear(8, 12), nn.Linear(12, 8), nn.Linear(8, 4))
 DENSE = Mask.dense(MODEL)

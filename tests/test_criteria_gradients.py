@@ -22,7 +22,7 @@ from tombola.criteria.slopes import example_gradients, gradients, weights_of
 from tombola.errors import Emptied, UsageError
 from tombola.masks import Mask
 from tombola.pruning import Pruner
-from tombola.requests import Moment
+from tombola.starts import Moment
 from tombola.streams import seeded
 from tombola.training.gather import Gathering
 

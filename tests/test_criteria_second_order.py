@@ -12,6 +12,7 @@ from helpers import Counting, numbers, random_mask, same_state, tiny_data, tiny_
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tombola.answers import Pruned
 from tombola.criteria import Probe, criterion_of
 from tombola.criteria.second_order import Obd
 from tombola.criteria.surgeon import Obs, WoodFisher
@@ -19,7 +20,8 @@ from tombola.errors import UsageError
 from tombola.experiment import prepare, run
 from tombola.masks import Mask
 from tombola.pruning import Pruner
-from tombola.requests import Adjusted, Fit, Pruned
+from tombola.requests import Fit
+from tombola.starts import Adjusted
 from tombola.store import Store
 from tombola.streams import seeded
 from tombola.training.evaluation import evaluate

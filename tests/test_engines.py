@@ -15,13 +15,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_training import settings, small
 
+from tombola.answers import Trained
 from tombola.errors import UsageError
 from tombola.executors.base import Done, Failed, Job
 from tombola.executors.work import compute
 from tombola.experiment import Results, run
 from tombola.lookup import look_up, request_digest
 from tombola.masks import Mask
-from tombola.requests import Arm, Fit, Init, Moment, Place, Trained
+from tombola.requests import Arm, Fit, Place
+from tombola.starts import Init, Moment
 from tombola.store import Store
 from tombola.tasks import Supervised
 from tombola.training.engine import check_engine

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from tombola import Mask, find_ticket, prune
 from tombola.criteria import Probe, Scores, needs
 from tombola.errors import UsageError
-from tombola.requests import Moment
+from tombola.starts import Moment
 from tombola.streams import derive, seeded
 
 SEEN: list[tuple[Tensor, Tensor]] = []

@@ -27,7 +27,9 @@ FLOORS = {
     "tombola.scopes": 1,
     "tombola.schedules": 1,
     "tombola.specs": 1,
+    "tombola.starts": 1,
     "tombola.requests": 1,
+    "tombola.answers": 1,
     "tombola.criteria": 2,
     "tombola.allocation": 2,
     "tombola.granularity": 2,
@@ -63,6 +65,7 @@ FLOORS = {
     "tombola.report": 6,
     "tombola.recipes": 6,
     "tombola.league": 6,
+    "tombola.planning": 6,
     "tombola.experiment": 6,
     "tombola.journal": 6,
     "tombola.preview": 6,
@@ -75,7 +78,7 @@ FLOORS = {
 
 UPWARDS = {
     ("tombola.requests", "tombola.pruning"): "a type only: a Prune carries its Pruner, and nothing here calls it",
-    ("tombola.requests", "tombola.resets"): "a type only: a start carries its reset, and nothing here calls it",
+    ("tombola.starts", "tombola.resets"): "a type only: a start carries its reset, and nothing here calls it",
     ("tombola.executors.work", "tombola"): "__version__ only, which is provenance",
     ("tombola.tickets.writing", "tombola"): "__version__ only, which is provenance",
     ("tombola.notes", "tombola"): "__version__ only, which is provenance",

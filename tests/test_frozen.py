@@ -13,14 +13,16 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
+from tombola.answers import Pruned
 from tombola.errors import TicketError, UsageError
 from tombola.experiment import prepare, run
 from tombola.masks import Mask
 from tombola.models.fully_connected import mlp
-from tombola.requests import Fit, Init, Made, Pruned
+from tombola.requests import Fit
 from tombola.resets import Ground, written
 from tombola.resets.pruned import freeze_init
 from tombola.scopes import Scope
+from tombola.starts import Init, Made
 from tombola.store import Store
 from tombola.tickets import stored_ticket
 from tombola.training.evaluation import evaluate

@@ -11,12 +11,14 @@ from helpers import Bench, Counting, Recorder, order_by_hand, random_mask, same_
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tombola.answers import Pruned
 from tombola.criteria import Probe, needs
 from tombola.errors import UsageError
 from tombola.experiment import prepare, run
 from tombola.masks import Mask
 from tombola.models.fully_connected import mlp
-from tombola.requests import At, Fit, Prune, Pruned
+from tombola.requests import Fit, Prune
+from tombola.starts import At
 from tombola.store import Store
 from tombola.store.collect import collect
 from tombola.store.files import read_json, write_json

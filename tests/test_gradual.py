@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tombola.allocation import allocation_of
+from tombola.answers import Curve, Point, Trained
 from tombola.criteria import Probe, criterion_of, needs_of
 from tombola.errors import UsageError
 from tombola.executors.base import Done, Job
@@ -26,9 +27,10 @@ from tombola.masks import Mask
 from tombola.models.fully_connected import mlp
 from tombola.preview import preview
 from tombola.pruning import Pruner
-from tombola.requests import Curve, Fit, Gradual, Init, Moment, Point, ProbeSpec, Trained
+from tombola.requests import Fit, Gradual, ProbeSpec
 from tombola.resets import FineTune
 from tombola.schedules import Cubic, Custom, Geometric, Linear, cuts_of, levels_of
+from tombola.starts import Init, Moment
 from tombola.store import Store
 from tombola.store.collect import collect
 from tombola.streams import derive

@@ -170,12 +170,19 @@ def test_an_emptied_layer_is_refused_by_name() -> None:
 
 
 @pytest.mark.parametrize(
-    "counts",
-    [{"a.weight": 20}, {"a.weight": 20, "b.weight": 9}, {"a.weight": 21, "b.weight": 9}, {"a.weight": 30, "c": 0}],
+    ("counts", "told"),
+    [
+        ({"a.weight": 20}, r"names other tensors than the mask: b\.weight"),
+        ({"a.weight": 20, "b.weight": 9}, r"gave 29 weights in all; expected 30: \{'a\.weight': 20"),
+        ({"a.weight": 21, "b.weight": 9}, r"gave more weights than are left: 'a\.weight' 21 of 20"),
+        ({"a.weight": 30, "c": 0}, r"names other tensors than the mask: b\.weight, c"),
+        ({"a.weight": 20.0, "b.weight": 10.0}, r"gave \{'a\.weight': 20\.0.*; expected a whole number for each"),
+        (None, r"gave None; expected a whole number for each of a\.weight, b\.weight"),
+    ],
 )
-def test_an_allocation_that_does_not_add_up_is_refused(counts: dict[str, int]) -> None:
+def test_an_allocation_that_does_not_add_up_is_refused(counts: Any, told: str) -> None:
     model = holder()
-    with pytest.raises(UsageError, match=r"allocation gave \{'a.weight': .*; expected 30 in all"):
+    with pytest.raises(UsageError, match=r"The allocation <lambda> " + told):
         Pruner(allocation=lambda scores, mask, keep: counts)(model, Mask.dense(model), 30)
 
 

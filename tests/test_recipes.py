@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from tombola.errors import UsageError
 from tombola.models.net import Net
 from tombola.recipes import RECIPES, Recipe, find_recipe, from_toml, to_toml
-from tombola.requests import Moment, ProbeSpec
+from tombola.requests import ProbeSpec
+from tombola.starts import Moment
 from tombola.training.optimizers import LrSchedule, Optimizer
 from tombola.training.settings import Training
 

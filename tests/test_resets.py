@@ -11,12 +11,12 @@ import torch
 from helpers import Bench, Counting, random_mask, same_bits, same_state, tiny_data, tiny_recipe
 from torch import Tensor, nn
 
+from tombola.answers import Pruned
 from tombola.errors import UsageError
 from tombola.experiment import prepare, run
 from tombola.masks import Mask
 from tombola.models.fully_connected import mlp
 from tombola.registry import chosen
-from tombola.requests import Made, Pruned
 from tombola.resets import (
     RESETS,
     RESETS_PRUNED,
@@ -32,6 +32,7 @@ from tombola.resets import (
     written,
 )
 from tombola.specs import canonical
+from tombola.starts import Made
 from tombola.store import Store
 from tombola.streams import seeded
 from tombola.tickets import stored_ticket

@@ -11,10 +11,12 @@ import torch
 from helpers import Bench, Counting, Marked, numbers, same_state, tiny_data, tiny_recipe, train_by_hand
 from torch import Tensor
 
+from tombola.answers import Curve, Pruned, Trained
 from tombola.errors import UsageError
 from tombola.experiment import prepare, run
 from tombola.models.fully_connected import mlp
-from tombola.requests import At, Curve, Fit, Init, Moment, Prune, Pruned, Trained
+from tombola.requests import Fit, Prune
+from tombola.starts import At, Init, Moment
 from tombola.store import Store
 from tombola.streams import derive
 from tombola.training.enforce import apply_mask

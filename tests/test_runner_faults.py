@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 from helpers import Counting, Marked, numbers, tiny_data, tiny_recipe
 
+from tombola.answers import Trained
 from tombola.errors import FitFailed, StoreError
 from tombola.executors.base import Job, Outcome
 from tombola.executors.inline import Inline
 from tombola.experiment import Experiment, Results, prepare, run, run_experiment
-from tombola.requests import TICKET, Arm, At, Fit, Found, Init, Round, Search, Trained
+from tombola.requests import TICKET, Arm, Fit, Found, Round, Search
 from tombola.runner import Runner
+from tombola.starts import At, Init
 from tombola.store import Store
 from tombola.training.optimizers import Optimizer
 

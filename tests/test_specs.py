@@ -24,9 +24,10 @@ from tombola.criteria.weights import magnitude, random
 from tombola.errors import UsageError
 from tombola.masks import Mask
 from tombola.pruning import Pruner
-from tombola.requests import At, Fit, Init, Moment, ProbeSpec, Prune
+from tombola.requests import Fit, Gradual, ProbeSpec, Prune
 from tombola.scopes import Scope
 from tombola.specs import added, canonical, canonical_json, digest, wish
+from tombola.starts import At, Init, Moment
 from tombola.training.optimizers import LrSchedule, Optimizer
 from tombola.training.settings import Training
 
@@ -150,6 +151,7 @@ def test_every_identity_field_of_a_request_changes_its_digest() -> None:
         "held_rate": 100,
         "frozen": Init(seed=4),
         "gather": ("movement",),
+        "dynamics": Gradual(pruner=Pruner(), keeps=((2, 3),), seed=1),
     }
     assert set(changes) == {f.name for f in fields(Fit)} - {"keep"}
     found = {digest(replace(FIT, **{name: value})) for name, value in changes.items()}

@@ -12,10 +12,11 @@ from helpers import Bench, Recorder, random_mask, same_state, train_by_hand
 from test_training import OPTIMIZERS, settings, small, with_batch_norm
 from torch import Tensor, nn
 
+from tombola.answers import Curve
 from tombola.errors import UsageError
 from tombola.models.dropout import CounterDropout
 from tombola.models.fully_connected import mlp
-from tombola.requests import Curve, Moment
+from tombola.starts import Moment
 from tombola.store.packing import checkpoint_bytes, checkpoint_from
 from tombola.streams import derive, key, uniform
 from tombola.training.checkpoint import Checkpoint

@@ -14,10 +14,12 @@ import torch
 from helpers import same_bits, same_state
 from torch import Tensor
 
+from tombola.answers import Answer, Curve, Point, Pruned, Trained
 from tombola.errors import StoreError, UsageError
 from tombola.masks import Mask
 from tombola.pruning import Pruner
-from tombola.requests import Answer, Curve, Fit, Init, Point, Prune, Pruned, Request, Trained
+from tombola.requests import Fit, Prune, Request
+from tombola.starts import Init
 from tombola.store import Damaged, Store
 from tombola.store.files import read_json, write, write_json
 from tombola.training.checkpoint import Checkpoint

@@ -17,10 +17,11 @@ from tombola.experiment import Experiment, prepare
 from tombola.lookup import request_digest
 from tombola.models.registry import MODELS
 from tombola.recipes import RECIPES, Recipe
-from tombola.requests import At, Fit, Gradual, Init, Moment, Prune
+from tombola.requests import Fit, Gradual, Prune
 from tombola.resets import RESETS, RESETS_PRUNED
 from tombola.search import CONTROLS, SEARCHES
 from tombola.specs import digest
+from tombola.starts import At, Init, Moment
 from tombola.training.optimizers import OPTIMIZERS, SCHEDULES
 
 PUBLIC = [

@@ -13,9 +13,9 @@ import torch
 from cli_helpers import MODELS, NET, SMALL, arrays, call, document, good, undrawn
 from helpers import same_state
 
+from tombola.answers import Pruned, Trained
 from tombola.commands.arguments import open_store
 from tombola.masks import Mask
-from tombola.requests import Pruned, Trained
 from tombola.store import Store
 from tombola.tickets import Level, Ticket, stored_ticket
 

@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tombola.answers import Curve, Point
 from tombola.data import from_arrays
 from tombola.errors import UsageError
 from tombola.models.fully_connected import mlp
-from tombola.requests import Curve, Moment, Point
+from tombola.starts import Moment
 from tombola.streams import stream
 from tombola.tasks import Supervised
 from tombola.training.optimizers import LrSchedule, Optimizer

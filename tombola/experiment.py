@@ -3,38 +3,28 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
-from tombola.allocation import Allocation, Layerwise, allocation_of
 from tombola.analysis.document import results_document
-from tombola.criteria import criterion_of, needs_of
+from tombola.criteria import needs_of
 from tombola.data import Dataset, load
 from tombola.errors import UsageError, suggest
 from tombola.executors import Inline, Pool
 from tombola.executors.work import provenance
-from tombola.granularity import Granularity, granularity_of
 from tombola.journal import Journal
-from tombola.masks import Mask
 from tombola.models.registry import MODELS
-from tombola.pruning import Pruner
+from tombola.planning import plan_of
 from tombola.recipes import Recipe, find_recipe
-from tombola.registry import chosen, name_of
 from tombola.requests import Search
-from tombola.resets import RESETS_PRUNED, reset_of
-from tombola.resets.pruned import zero
 from tombola.runner import Failure, Runner, Watcher
-from tombola.schedules import SCHEDULES, Geometric, Schedule, check_ladder, counts_of, cuts_of, geometric, levels_of
 from tombola.scopes import Scope
 from tombola.search import SEARCHES, Plan
-from tombola.search.checks import check_plan
 from tombola.specs import digest
 from tombola.store import Store
-from tombola.streams import derive, stream
+from tombola.streams import derive
 from tombola.tasks import Supervised, Task
 from tombola.training.engine import EngineName
 from tombola.training.loop import CHECKPOINT_SECONDS
@@ -113,31 +103,11 @@ def on_task(recipe: Recipe, task: Supervised) -> Experiment:
     """
     engine = task.engine
     not_native = task.not_native  # first of all: an engine that cannot train the network is refused
-    dense = task.prunable(Scope(protect=recipe.protect))
-    allocation, keeps, cuts = _budgets(recipe, dense)
-    criterion = criterion_of(recipe.criterion)
-    pruned = chosen(recipe.reset_pruned, RESETS_PRUNED, "reset_pruned")
-    template = Plan(
-        seed=0,
-        dense=dense,
-        keeps=keeps,
-        pruner=Pruner(criterion=criterion, allocation=allocation, granularity=_granularity(recipe)),
-        score_at=needs_of(criterion).scored_at if recipe.moment is None else recipe.moment,
-        steps=task.steps,
-        rewind_to=recipe.rewind_to,
-        reset=reset_of(recipe.reset),
-        pruned=None if pruned is zero else pruned,
-        probe=recipe.probe,
-        search_steps=recipe.search_steps or None,
-        controls=recipe.controls,
-        draws=recipe.draws,
-        cuts=cuts,
-    )
-    check_plan(template)
+    template = plan_of(recipe, task.prunable(Scope(protect=recipe.protect)))
     beyond = {
         "freezes pruned places at constants": template.pruned is not None,
-        "gathers statistics along the way": bool(needs_of(criterion).gathered),
-        "prunes while it trains": bool(cuts),
+        "gathers statistics along the way": bool(needs_of(template.pruner.criterion).gathered),
+        "prunes while it trains": bool(template.cuts),
     }
     if engine == "native" and any(beyond.values()):
         what = next(clause for clause, true in beyond.items() if true)
@@ -158,67 +128,6 @@ def _check_model(recipe: Recipe, model: object) -> None:
         raise UsageError(
             f"Unknown model {recipe.model!r}. {suggest(recipe.model, MODELS)} Your own: package.module:factory."
         )
-
-
-def _granularity(recipe: Recipe) -> Granularity | None:
-    return None if recipe.granularity == "natural" else granularity_of(recipe.granularity)
-
-
-def _budgets(recipe: Recipe, dense: Mask) -> tuple[Allocation, tuple[int, ...], tuple[tuple[int, int], ...]]:
-    """The allocation, the weights left in all at each level, and at the steps of a training that is pruned."""
-    schedule: Schedule = chosen(recipe.schedule, SCHEDULES, "schedule", _rate(recipe))
-    rate = schedule.rate if isinstance(schedule, Geometric) else recipe.rate
-    defaults = {"rate": rate, "output": recipe.output_factor, "output_name": recipe.output_layer}
-    allocation = allocation_of(recipe.allocation, defaults)
-    levels = levels_of(schedule, min(recipe.levels, dense.alive))  # each level takes one weight or more
-    start: Mapping[str, int] = {"all layers": dense.alive}
-    if not isinstance(schedule, Geometric):
-        ladder = [{"all layers": count} for count in counts_of(schedule, dense.alive, levels)]
-    elif isinstance(allocation, Layerwise):
-        if rate not in (allocation.rate, recipe.rate):  # both were named
-            raise UsageError(f"The schedule's rate is {rate}, the allocation's {allocation.rate}; name one alone.")
-        start = dense.kept
-        ladder = geometric(start, allocation.rates(dense), levels)
-    else:
-        ladder = geometric(start, {"all layers": schedule.rate}, levels)
-    check_ladder(start, ladder, named=not isinstance(schedule, Geometric))
-    keeps = tuple(sum(counts.values()) for counts in ladder)
-    cuts = _cuts(recipe, schedule, dense)
-    _try_out(allocation, dense, {keeps[0], keeps[-1], *(keep for _, keep in cuts[:1])})
-    return allocation, keeps, cuts
-
-
-def _cuts(recipe: Recipe, schedule: Schedule, dense: Mask) -> tuple[tuple[int, int], ...]:
-    """The cuts of a schedule that goes by training step, which is the search gradual's alone."""
-    cuts = cuts_of(schedule, dense.alive, recipe.search_steps or recipe.steps)
-    if bool(cuts) == (recipe.search != "gradual"):
-        if cuts:
-            raise UsageError(
-                f"The schedule {recipe.schedule} goes by training step, and the search {recipe.search} by level; use "
-                f"--search gradual, or leave every, begin and end out."
-            )
-        raise UsageError(
-            f"The search gradual prunes while it trains, and the schedule {recipe.schedule} goes by level; use one by "
-            f"training step: --schedule cubic:final=0.05,every=50."
-        )
-    if cuts and recipe.moment is not None:
-        raise UsageError(
-            f"The search gradual scores weights at the steps of its schedule, not at score_at {recipe.score_at}; leave "
-            f"score_at at auto."
-        )
-    return cuts
-
-
-def _try_out(allocation: Allocation, dense: Mask, keeps: set[int]) -> None:
-    """What an allocation refuses whatever the scores are (a pattern that fits nothing), it refuses before training."""
-    draws = {n: torch.rand(shape, generator=stream(0, f"try-out/{n}")) for n, shape in dense.shapes.items()}
-    for keep in keeps:
-        allocation(draws, dense, keep)
-
-
-def _rate(recipe: Recipe) -> dict[str, float]:
-    """The recipe's rate is the geometric schedule's, unless that has its own."""
-    return {"rate": recipe.rate} if name_of(recipe.schedule, SCHEDULES, "schedule") == "geometric" else {}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -47,10 +47,9 @@ def import_path(path: str, what: str = "model", form: str = "factory") -> Any:
             module = importlib.import_module(module_name)
     except (Exception, SystemExit) as error:  # whatever the user's module raises while it is imported
         raise UsageError(f"The {what} {path!r} cannot be imported: {where(error)}{_meant(path)}") from error
-    found = getattr(module, name, None)
-    if found is None:
+    if not hasattr(module, name):
         raise UsageError(f"{module_name!r} has no {name!r}. {suggest(name, [n for n in dir(module) if n[0] != '_'])}")
-    return found
+    return getattr(module, name)
 
 
 def _meant(path: str) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from tombola.answers import Answer, Pruned
 from tombola.executors.base import Job
 from tombola.executors.work import packed_under, unmet
-from tombola.requests import Answer, Fit, Pruned, Request
+from tombola.requests import Fit, Request
 from tombola.specs import digest
 from tombola.store import Store
 

@@ -11,12 +11,14 @@ from dataclasses import dataclass
 import torch
 
 from tombola.analysis.document import PLAYED
+from tombola.answers import Answer, Curve, Pruned, Trained
 from tombola.errors import TombolaError
 from tombola.executors.work import packed_under
 from tombola.experiment import Experiment
 from tombola.lookup import look_up
 from tombola.masks import Mask
-from tombola.requests import CUT, GRADUAL, Answer, Arm, Curve, Fit, Init, Prune, Pruned, Request, Round, Trained
+from tombola.requests import CUT, GRADUAL, Arm, Fit, Prune, Request, Round
+from tombola.starts import Init
 from tombola.store import Store
 from tombola.tasks import Supervised, Task
 from tombola.training.loop import silent

@@ -18,9 +18,9 @@ from tombola.levels import Course, Ran, Stage, Train, run
 from tombola.masks import Mask
 from tombola.pruning import Cut, Pruner, shuffled
 from tombola.ranks import agree, announced, is_first, share
-from tombola.requests import Moment
 from tombola.scopes import Scope
 from tombola.shelf import Shelf
+from tombola.starts import Moment
 from tombola.streams import derive, seeded
 from tombola.tensors import digest_tensors
 from tombola.tickets import Level

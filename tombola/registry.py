@@ -125,10 +125,7 @@ def chosen(text: str, registry: Registry, what: str, defaults: Mapping[str, Any]
             return made.of_options(given)
         except UsageError as error:
             raise UsageError(f"{what} {name!r}: {error}") from error
-    try:
-        hints = options_of(made)
-    except Exception as error:  # an annotation that is not defined
-        raise UsageError(f"{what} {name!r}: its options cannot be read: {where(error)}") from error
+    hints = options_of(made)
     for option in given:
         if option not in hints:
             raise UsageError(f"{what} {name!r} has no option {option!r}. {suggest(option, hints)}")
@@ -161,10 +158,17 @@ def _callable(made: Any, name: str, registry: Registry, what: str) -> Any:
 
 
 def options_of(made: Any) -> dict[str, Any]:
-    """Option -> type, of what a registry names; a function has none."""
+    """Option -> type, of what a registry names; a function has none.
+
+    Raises:
+        UsageError: a type that is not defined.
+    """
     if not (inspect.isclass(made) and dataclasses.is_dataclass(made)):
         return {}
-    hints = get_type_hints(made)
+    try:
+        hints = get_type_hints(made)
+    except Exception as error:  # an annotation that is not defined
+        raise UsageError(f"The types of the options of {made.__qualname__} cannot be read: {where(error)}") from error
     return {field.name: hints[field.name] for field in dataclasses.fields(made)}
 
 

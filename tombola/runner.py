@@ -8,25 +8,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from tombola.answers import Answer, Pruned, Trained
 from tombola.errors import FitFailed, StoreError, TombolaError
 from tombola.executors.base import Busy, Done, Executor, Failed, Job, Missing, Outcome
 from tombola.executors.work import state_digest
 from tombola.lookup import look_up
-from tombola.requests import (
-    Adjusted,
-    Answer,
-    Arm,
-    At,
-    Fit,
-    Place,
-    Prune,
-    Pruned,
-    Request,
-    Round,
-    Search,
-    Trained,
-    references,
-)
+from tombola.requests import Arm, Fit, Place, Prune, Request, Round, Search, references
+from tombola.starts import Adjusted, At
 from tombola.store import Store
 from tombola.turns import NOWHERE, Turn, turn
 

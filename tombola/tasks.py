@@ -20,9 +20,10 @@ from tombola.models.costs import uses_per_weight
 from tombola.models.imported import build_imported, import_factory, source_digest
 from tombola.models.net import Net
 from tombola.models.registry import MODELS
-from tombola.requests import Fit, Init, ProbeSpec
+from tombola.requests import Fit, ProbeSpec
 from tombola.scopes import Scope
 from tombola.specs import digest
+from tombola.starts import Init
 from tombola.streams import seeded
 from tombola.tensors import digest_tensors
 from tombola.training.checkpoint import Checkpoint

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tombola.requests import Arm, Init, Place, Prune, Request
+from tombola.requests import Arm, Place, Prune, Request
+from tombola.starts import Init
 
 __all__ = ["NOWHERE", "Turn", "turn"]
 

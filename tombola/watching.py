@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from tombola.answers import Answer
 from tombola.executors.base import Job
-from tombola.requests import Answer, Place
+from tombola.requests import Place
 from tombola.runner import Failure
 
 __all__ = ["Silent"]

@@ -19,7 +19,8 @@ from tombola.models.fully_connected import mlp
 from tombola.models.net import Net
 from tombola.native import Native, why_not
 from tombola.pruning import prune
-from tombola.requests import Fit, Init, Moment
+from tombola.requests import Fit
+from tombola.starts import Init, Moment
 from tombola.streams import stream
 from tombola.tasks import Supervised
 from tombola.training.checkpoint import Checkpoint

@@ -21,7 +21,8 @@ from tombola.models.fully_connected import mlp
 from tombola.native import Native, why_not
 from tombola.native.kernels import Opened, formats_of, machine_of
 from tombola.native.structure import links_of
-from tombola.requests import Fit, Init
+from tombola.requests import Fit
+from tombola.starts import Init
 from tombola.streams import stream
 from tombola.training.enforce import apply_mask
 from tombola.training.loop import silent, train

@@ -66,6 +66,7 @@ class PerLayer:
             chosen[name] = fits[0]
         for pattern, _ in self.densities:
             if pattern not in {used for used, _ in chosen.values()}:
-                known = suggest(pattern, mask)
+                taken = [n for n in mask if fnmatchcase(n, pattern)]
+                known = f"Put it before {chosen[taken[0]][0]!r}." if taken else suggest(pattern, mask)
                 raise UsageError(f"per-layer: no tensor goes by the pattern {pattern!r} (the first that fits). {known}")
         return proportional({n: chosen[n][1] * size for n, size in sizes(mask).items()}, mask.kept, keep)

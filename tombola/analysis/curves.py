@@ -8,7 +8,7 @@ from typing import Any
 
 from tombola.analysis.document import results_document
 from tombola.analysis.source import Absent, Source, interval_of, nearest_levels
-from tombola.requests import Point, Trained
+from tombola.answers import Point, Trained
 from tombola.statistics import Interval, interval, replicate_means
 
 __all__ = [

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from tombola.requests import Trained
+from tombola.answers import Trained
 from tombola.store import Store
 
 __all__ = ["PLAYED", "results_document"]

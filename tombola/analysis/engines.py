@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from tombola.requests import Trained
+from tombola.answers import Trained
 
 __all__ = ["described", "engines_of"]
 

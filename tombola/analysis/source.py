@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from tombola.requests import Trained
+from tombola.answers import Trained
 from tombola.statistics import Interval, interval
 from tombola.store import Store
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from tombola.answers import Trained
 from tombola.commands.progress import Bars, Lines, clipped
 from tombola.league.running import Seat
 from tombola.preview import Preview
-from tombola.requests import Place, Trained
+from tombola.requests import Place
 from tombola.runner import Failure
 
 if TYPE_CHECKING:

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from tombola.analysis.document import PLAYED
+from tombola.answers import Answer, Trained
 from tombola.executors.base import Job
 from tombola.preview import Preview
-from tombola.requests import Answer, Fit, Place, Trained
+from tombola.requests import Fit, Place
 from tombola.runner import Failure
 
 if TYPE_CHECKING:

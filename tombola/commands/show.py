@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import tyro
 
 from tombola.analysis.engines import described, engines_of
+from tombola.answers import Trained
 from tombola.commands.arguments import (
     STORE,
     JsonFile,
@@ -24,7 +25,6 @@ from tombola.commands.arguments import (
 )
 from tombola.errors import UsageError, suggest
 from tombola.recipes import RECIPES, find_recipe, to_toml
-from tombola.requests import Trained
 from tombola.store import Store
 
 __all__ = ["Show", "main"]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from tombola.errors import UsageError
 from tombola.masks import Mask
-from tombola.requests import Moment
+from tombola.starts import Moment
 
 __all__ = ["Adjusting", "Batch", "Criterion", "Loss", "Needs", "Probe", "Scores", "label_of", "needs", "needs_of"]
 

@@ -18,7 +18,7 @@ from tombola.criteria.slopes import batches_of, gradients, mean_gradient, requir
 from tombola.errors import UsageError
 from tombola.granularity import Rule, by_unit, unit_dim
 from tombola.masks import Mask
-from tombola.requests import Moment
+from tombola.starts import Moment
 
 __all__ = ["Grasp", "Taylor", "grad", "movement_pruning", "snip", "to_sum_one"]
 

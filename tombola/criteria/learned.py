@@ -13,7 +13,7 @@ from tombola.criteria.base import Probe, Scores, needs
 from tombola.criteria.looking import scoring
 from tombola.errors import UsageError
 from tombola.masks import Mask
-from tombola.requests import Moment
+from tombola.starts import Moment
 from tombola.streams import stream
 from tombola.tensors import smallest
 

@@ -14,7 +14,7 @@ from tombola.criteria.looking import scoring
 from tombola.criteria.slopes import mean_gradient, require_some, weights_of
 from tombola.errors import UsageError
 from tombola.masks import Mask
-from tombola.requests import Moment
+from tombola.starts import Moment
 from tombola.tensors import smallest
 
 __all__ = ["Force", "IterativeSnip", "check_rounds", "descend", "sizes"]

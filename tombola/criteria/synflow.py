@@ -16,7 +16,7 @@ from tombola.criteria.rounds import check_rounds, descend, sizes
 from tombola.criteria.slopes import batches_of, gradients, weights_of
 from tombola.errors import UsageError
 from tombola.masks import Mask
-from tombola.requests import Moment
+from tombola.starts import Moment
 
 __all__ = ["SynFlow", "flow"]
 

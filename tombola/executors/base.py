@@ -6,7 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from tombola.requests import Adjusted, Answer, At, Request
+from tombola.answers import Answer
+from tombola.requests import Request
+from tombola.starts import Adjusted, At
 
 __all__ = ["Busy", "Done", "Executor", "Failed", "Job", "Missing", "OnProgress", "Outcome"]
 

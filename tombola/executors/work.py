@@ -11,13 +11,15 @@ from pathlib import Path
 
 import torch
 
+from tombola.answers import Answer, Curve, Pruned, Trained
 from tombola.criteria import Probe
 from tombola.errors import StoreError, TombolaError
 from tombola.executors.base import Busy, Done, Failed, Job, Missing, Outcome
 from tombola.masks import Mask
-from tombola.requests import Adjusted, Answer, At, Curve, Fit, Init, Made, Moment, Prune, Pruned, Start, Trained
+from tombola.requests import Fit, Prune
 from tombola.resets import Ground, written
 from tombola.scopes import Scope
+from tombola.starts import Adjusted, At, Init, Made, Moment, Start
 from tombola.store import Damaged, Store
 from tombola.tasks import Task
 from tombola.training.checkpoint import Checkpoint

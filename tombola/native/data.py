@@ -91,7 +91,7 @@ class Source:
                 raise DataError(f"The labels run from {low} to {high}; expected 0 to {self.sets.classes - 1}.")
             arrays["labels"] = examples.y.to(torch.int32).numpy()
         else:
-            arrays["targets"] = np.ascontiguousarray(examples.y.flatten(1).to(torch.float32).numpy())
+            arrays["targets"] = np.ascontiguousarray(examples.y.reshape(len(examples), -1).to(torch.float32).numpy())
         return view(arrays, count=len(examples), features=self.features)
 
     def _inputs(self, x: Tensor) -> Iterator[tuple[str, Array]]:

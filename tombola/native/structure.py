@@ -145,6 +145,7 @@ class _Reader:
         drops = [m for m in model.modules() if isinstance(m, CounterDropout)]
         self._number = {id(m): i for i, m in enumerate(drops)}
         self._found: list[Link] = []
+        self._owner: dict[int, str] = {}  # parameter -> the layer that has it
         self._at: fx.Node | None = None
         self._shapes: set[Any] = set()
         self._batches: set[Any] = set()
@@ -216,6 +217,9 @@ class _Reader:
         link = _link(name, module)
         if any(link.weight == found.weight for found in self._found):
             raise Unknown(f"layer {name!r} is used twice")
+        for parameter in module.parameters():
+            if self._owner.setdefault(id(parameter), name) != name:
+                raise Unknown(f"the layers {self._owner[id(parameter)]!r} and {name!r} share weights")
         self._found.append(link)
 
     def _activation(self, node: fx.Node, name: str) -> None:

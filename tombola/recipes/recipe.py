@@ -12,10 +12,11 @@ from tombola.errors import UsageError, suggest
 from tombola.granularity.registry import GRANULARITIES
 from tombola.models.net import Net
 from tombola.registry import Registry, name_of
-from tombola.requests import Moment, ProbeSpec
+from tombola.requests import ProbeSpec
 from tombola.resets import RESETS, RESETS_PRUNED
 from tombola.schedules import SCHEDULES
 from tombola.specs import added
+from tombola.starts import Moment
 from tombola.training.optimizers import LrSchedule, Optimizer
 from tombola.training.settings import Loss, Training
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from tombola.criteria import needs_of
 from tombola.criteria.base import label_of
 from tombola.errors import UsageError
-from tombola.requests import Moment
 from tombola.resets import FineTune, LrRewind, Restarting, facts_of
 from tombola.search.plan import CUTS, Plan
+from tombola.starts import Moment
 from tombola.training.gather import check_statistics
 
 __all__ = ["check_plan"]

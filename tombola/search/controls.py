@@ -7,9 +7,10 @@ from dataclasses import replace
 
 from tombola.masks import Mask
 from tombola.pruning import shuffled
-from tombola.requests import Arm, Fit, Made, Moment, Request, Start
+from tombola.requests import Arm, Fit, Request
 from tombola.search.plan import Cuts, Ground, Plan
 from tombola.search.registry import CONTROLS
+from tombola.starts import Made, Moment, Start
 from tombola.streams import derive
 
 __all__ = ["Control", "controls", "other_cuts", "reinit", "shuffle", "small_dense", "untrained"]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from tombola.answers import Trained
 from tombola.criteria import needs_of
-from tombola.requests import GRADUAL, TICKET, Arm, Fit, Found, Gradual, Round, Search, Trained
+from tombola.requests import GRADUAL, TICKET, Arm, Fit, Found, Gradual, Round, Search
 from tombola.search.controls import controls
 from tombola.search.plan import CUTS, Cuts, Plan, first_round, ground, ticket
 from tombola.streams import derive

@@ -6,29 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from tombola.answers import Answer, Pruned, Trained
 from tombola.criteria import needs_of
 from tombola.masks import Mask
 from tombola.pruning import Pruner
-from tombola.requests import (
-    CUT,
-    TICKET,
-    Adjusted,
-    Answer,
-    Arm,
-    At,
-    Fit,
-    Init,
-    Made,
-    Moment,
-    ProbeSpec,
-    Prune,
-    Pruned,
-    Request,
-    Round,
-    Start,
-    Trained,
-)
+from tombola.requests import CUT, TICKET, Arm, Fit, ProbeSpec, Prune, Request, Round
 from tombola.resets import FineTune, LrRewind, Remake, Reset, Restarting, Rewind, Started, facts_of
+from tombola.starts import Adjusted, At, Init, Made, Moment, Start
 from tombola.streams import derive
 
 __all__ = [

@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tombola.answers import Answer, Curve, Point, Pruned, Trained
 from tombola.errors import StoreError, UsageError, suggest
-from tombola.requests import Answer, Curve, Point, Pruned, Request, Trained
+from tombola.requests import Request
 from tombola.specs import canonical
 from tombola.store import packing
 from tombola.store.files import locked, read_json, refusal, shared, write, write_json

@@ -11,11 +11,12 @@ import torch
 
 from tombola.analysis.document import results_document
 from tombola.analysis.verdict import experiment_verdict
+from tombola.answers import Pruned, Trained
 from tombola.errors import TicketError, suggest
 from tombola.masks import Mask
 from tombola.models.net import Net
 from tombola.models.registry import MODELS
-from tombola.requests import MASKED, ProbeSpec, Pruned, Trained
+from tombola.requests import MASKED, ProbeSpec
 from tombola.resets import FineTune, Ground, LrRewind, Rewind, reset_of
 from tombola.specs import canonical
 from tombola.store import Damaged, Store

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
-from tombola.requests import Point
+from tombola.answers import Point
 from tombola.training.engine import Engine
 from tombola.training.state import State
 

@@ -11,8 +11,10 @@ from typing import Protocol
 
 from torch import nn
 
+from tombola.answers import Point
 from tombola.masks import Mask
-from tombola.requests import Fit, Moment, Point
+from tombola.requests import Fit
+from tombola.starts import Moment
 from tombola.training.checkpoint import Checkpoint, Tally, restore, take
 from tombola.training.engine import Engine, MakeEngine
 from tombola.training.reference import Reference
