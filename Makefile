@@ -47,6 +47,7 @@ bench: $(STAMP)  ## the benchmarks that end in minutes, with their targets
 	$(BIN)/python benchmarks/enforce.py
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/select.py
+	$(BIN)/python benchmarks/criteria.py
 	$(BIN)/python benchmarks/workers.py
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/kill_resume.py --runs 3

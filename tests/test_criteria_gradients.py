@@ -262,8 +262,8 @@ def test_both_fishers_agree_where_the_network_is_calibrated() -> None:
 def test_the_true_fisher_of_a_regression_draws_normal_values() -> None:
     model = nn.Linear(2, 1, bias=False).double()
     x = torch.tensor([[1.0, 2.0]], dtype=torch.float64).expand(4000, 2)
-    for y in (torch.zeros(4000, 1, dtype=torch.float64), 1e6 + torch.zeros(4000, 1, dtype=torch.float64)):
-        seen = Probe(batches=[(x, y)], loss=F.mse_loss)
+    for y in (torch.zeros(4000, 1, dtype=torch.float64), 1e6 + torch.zeros(4000, dtype=torch.float64)):
+        seen = Probe(batches=[(x, y)], loss=lambda outputs, y: F.mse_loss(outputs, y.view(outputs.shape)))
         found = flat(score("true_fisher", model, Mask.dense(model), seen)) / model.weight.detach().flatten() ** 2
         assert torch.allclose(found, torch.tensor([2.0, 8.0], dtype=torch.float64), rtol=0.1)  # 1/2 E[(2 e x)^2]
 
@@ -452,7 +452,19 @@ def test_rounds_below_one_are_refused(text: str) -> None:
         score(text, model, Mask.dense(model), replace(seen, keep=9))
 
 
-@pytest.mark.parametrize("text", ["grasp:temperature=0", "grasp:temperature=nan", "true_fisher:draws=0"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "grasp:temperature=0",
+        "grasp:temperature=nan",
+        "true_fisher:draws=0",
+        "synflow:rounds=0",
+        "force:rounds=-1",
+        "iterative_snip:rounds=0",
+        "supermask:lr=-1",
+        "edge_popup:momentum=nan",
+    ],
+)
 def test_options_out_of_range_are_refused(text: str) -> None:
     with pytest.raises(UsageError, match="expected a"):
         criterion_of(text)

@@ -277,6 +277,7 @@ def test_the_command(form: str, weights: str, seeded: bool, here: Path) -> None:
 REFUSED = {
     "out": ((), "--out is missing; name a file: --out net.onnx"),
     "standard output": (("--out", "-"), "this file is no text"),
+    "itself": (("--out", "t"), "--out t is the ticket file itself"),
     "suffix": (("--out", "net.txt"), "suffix '.txt'; expected one of"),
     "folder": (("--out", "none/net.pt2"), "folder of none/net.pt2 does not exist"),
     "batch": (("--out", "net.pt2", "--batch", "0"), "--batch is 0; expected 1 or more"),

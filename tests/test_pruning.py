@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import torch
@@ -184,6 +185,80 @@ def test_an_allocation_that_does_not_add_up_is_refused(counts: Any, told: str) -
     model = holder()
     with pytest.raises(UsageError, match=r"The allocation <lambda> " + told):
         Pruner(allocation=lambda scores, mask, keep: counts)(model, Mask.dense(model), 30)
+
+
+@pytest.mark.parametrize(
+    ("scores", "told"),
+    [
+        (None, r"gave a NoneType; expected a dict"),
+        ({"a.weight": torch.ones(4, 5)}, r"gave no score for 'b\.weight'"),
+        ({"a.weight": 1.0}, r"gave a float for 'a\.weight'; expected one score for each weight, .* \(4, 5\)"),
+        ({"a.weight": torch.ones(4)}, r"gave \(4,\) for 'a\.weight'"),
+        ({"a.weight": torch.ones(4, 5) > 0}, r"gave bool scores for 'a\.weight'; expected a dense tensor"),
+        ({"a.weight": torch.ones(4, 5).to_sparse()}, r"gave sparse_coo scores for 'a\.weight'"),
+    ],
+)
+def test_scores_of_another_kind_are_refused(scores: Any, told: str) -> None:
+    model = holder()
+    mask = Mask.dense(model)
+    with pytest.raises(UsageError, match=r"The criterion <lambda> " + told):
+        Pruner(criterion=lambda model, mask, probe: scores)(model, mask, 10)
+    with pytest.raises(UsageError, match=r"The granularity <lambda> " + told):
+        Pruner(granularity=lambda given, mask, model: scores)(model, mask, 10)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adjusts:
+    """Keeps large weights, and gives these as their new values."""
+
+    values: Any
+
+    def __call__(self, model: nn.Module, mask: Mask, probe: Probe) -> Scores:
+        """The scores."""
+        return {name: weight.detach().abs() for name, weight in model.named_parameters()}
+
+    def adjusted(self, model: nn.Module, before: Mask, after: Mask, probe: Probe) -> Any:
+        """What was given."""
+        return self.values
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        (None, r"Adjusts\.adjusted gave a NoneType; expected a dict"),
+        ({"a.weight": torch.ones(1, 5)}, r"adjusts 'a\.weight' to \(1, 5\); expected a tensor of shape \(4, 5\)"),
+        ({"c.weight": torch.ones(1, 5)}, r"adjusts 'c\.weight' to \(1, 5\); expected names of parameters"),
+        ({"a.weight": torch.full((4, 5), torch.nan)}, r"adjusts 'a\.weight' to numbers that are not finite"),
+    ],
+)
+def test_adjustments_that_do_not_fit_are_refused(values: Any, told: str) -> None:
+    model = holder()
+    with pytest.raises(UsageError, match=told):
+        Pruner(criterion=Adjusts(values=values))(model, Mask.dense(model), 10)
+
+
+@pytest.mark.parametrize(
+    ("batches", "told"),
+    [
+        ([torch.ones(6, 5)], r"Batch 0 of the probe for magnitude is \(6, 5\); expected a pair of tensors"),
+        ((torch.ones(6, 5), torch.ones(6)), r"Batch 0 .* is \(6, 5\); expected a pair of tensors"),
+        ([(torch.ones(6, 5), torch.ones(7))], r"Batch 0 .* has 6 inputs and 7 targets"),
+        ([(torch.ones(6, 5), torch.ones(6)), (torch.full((2, 5), torch.nan), torch.ones(2))], r"Batch 1 .* not finite"),
+        (iter([]), r"are a list_iterator; expected a list of \(inputs, targets\)"),
+    ],
+)
+def test_a_probe_that_is_none_is_refused(batches: Any, told: str) -> None:
+    model = holder()
+    with pytest.raises(UsageError, match=told):
+        prune(model, Mask.dense(model), density=0.5, probe=Probe(batches=batches))
+
+
+def test_a_probe_that_the_network_does_not_take_is_told_beside_its_error() -> None:
+    model = nn.Sequential(nn.Linear(5, 3))
+    probe = Probe(batches=[(torch.ones(6, 4), torch.ones(6).long())], loss=nn.functional.cross_entropy)
+    with pytest.raises(RuntimeError) as told:
+        prune(model, Mask.dense(model), density=0.5, criterion="snip", probe=probe)
+    assert "inputs (6, 4) of float32 and targets (6,) of int64" in told.value.__notes__[0]
 
 
 def test_a_pruner_refuses_impossible_counts_and_foreign_masks() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from numbers import Integral
 
@@ -13,7 +13,7 @@ from tombola.allocation import Allocation, Reordering, allocation_of, globally
 from tombola.criteria import Adjusting, Criterion, Probe, Scores, criterion_of
 from tombola.criteria.base import label_of
 from tombola.criteria.weights import magnitude
-from tombola.errors import Emptied, UsageError
+from tombola.errors import Emptied, TombolaError, UsageError
 from tombola.granularity import Granularity, granularity_of
 from tombola.masks import Mask
 from tombola.specs import added
@@ -76,7 +76,19 @@ class Pruner:
 
     def scores(self, model: nn.Module, mask: Mask, probe: Probe) -> Scores:
         """What weights are taken out by, larger = keep: the criterion's scores, by granularity."""
-        scores = self.criterion(model, mask, probe)
+        _check_probe(probe, label_of(self.criterion))
+        try:
+            scores = self.criterion(model, mask, probe)
+        except TombolaError:
+            raise
+        except Exception as error:
+            if probe.batches:
+                error.add_note(
+                    f"{label_of(self.criterion)} scored {type(model).__name__} on a probe with inputs "
+                    f"{_told(probe.batches[0][0])} and targets {_told(probe.batches[0][1])}; expected inputs that it "
+                    f"takes, targets that the loss compares with its outputs, and a loss of one number."
+                )
+            raise
         scores = _checked(scores, mask, f"criterion {label_of(self.criterion)}", probe)
         if self.inverted:
             scores = {name: -score for name, score in scores.items()}
@@ -101,6 +113,32 @@ class Pruner:
             gone = smallest([scores[name]], left[name] - budget, [alive.to(scores[name].device)], names=[name])[0]
             found[name] = alive & ~gone.cpu()
         return Mask(found)
+
+
+def _check_probe(probe: Probe, label: str) -> None:
+    """Batches are pairs of tensors of as many examples, with finite inputs; nothing is said where there are none."""
+    batches: object = probe.batches
+    if not isinstance(batches, Sequence):
+        raise UsageError(
+            f"The batches of the probe for {label} are a {type(batches).__name__}; expected a list of "
+            f"(inputs, targets)."
+        )
+    for number, batch in enumerate(batches):
+        pair = isinstance(batch, tuple | list) and len(batch) == 2
+        if not (pair and all(isinstance(part, Tensor) and part.ndim for part in batch)):
+            raise UsageError(
+                f"Batch {number} of the probe for {label} is {_kind(batch)}; expected a pair of tensors: inputs and "
+                f"targets."
+            )
+        x, y = batch
+        if len(x) != len(y):
+            raise UsageError(f"Batch {number} of the probe for {label} has {len(x)} inputs and {len(y)} targets.")
+        if not bool(x.isfinite().all()):
+            raise UsageError(f"Batch {number} of the probe for {label} has inputs that are not finite; leave them out.")
+
+
+def _told(tensor: Tensor) -> str:
+    return f"{tuple(tensor.shape)} of {str(tensor.dtype).removeprefix('torch.')}"
 
 
 def _counts(counts: object, left: Mapping[str, int], keep: int, label: str) -> dict[str, int]:

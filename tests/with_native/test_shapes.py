@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from tombola import native
 from tombola.compiled import load, runs
-from tombola.data import Affine
+from tombola.data import Affine, from_arrays
 from tombola.errors import DataError, UsageError
 from tombola.masks import Mask
 from tombola.models.fully_connected import mlp
@@ -28,7 +28,7 @@ from tombola.training.enforce import apply_mask
 from tombola.training.loop import silent, train
 from tombola.training.optimizers import Optimizer
 from tombola.training.reference import Reference
-from tombola.training.sets import Examples, Sets
+from tombola.training.sets import Examples, Sets, prepare
 from tombola.training.settings import Training
 from tombola.training.state import state_of
 
@@ -117,6 +117,39 @@ def test_a_compiled_network_is_a_copy() -> None:
         model[1].weight.zero_()
     assert torch.equal(run(x), before)
     assert run(x).requires_grad is False
+
+
+def test_layers_that_share_weights_run_in_torch() -> None:
+    model = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 5), nn.ReLU(), nn.Linear(5, 5))
+    model[4].weight = model[2].weight
+    run = native.compile(model, None)
+    assert run.engine == "torch"
+    assert "the layers '2' and '4' share weights" in str(run.reason)
+
+
+class Spare(nn.Sequential):
+    """Has a layer that its forward leaves out."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Linear(6, 5), nn.Linear(5, 3))
+        self.spare = nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self[1](self[0](x))
+        return found
+
+
+def test_a_network_with_a_layer_that_is_not_used_runs_in_torch() -> None:
+    run = native.compile(Spare(), None)
+    assert run.engine == "torch"
+    assert "does not read 'spare.weight'" in str(run.reason)
+
+
+def test_one_number_is_a_target() -> None:
+    x, y = torch.randn(60, 6), torch.randn(60)
+    training = replace(SGD, loss="mean-squared-error")
+    data = from_arrays("numbers", x[20:], y[20:], x[:20], y[:20])
+    assert why_not(mlp((6, 3, 1)), prepare(data, training, torch.device("cpu")), training) is None
 
 
 def test_networks_of_another_kind_run_in_torch() -> None:

@@ -60,6 +60,9 @@ def main(arguments: Sequence[str]) -> int:
     if asked.batch is not None and asked.batch < 1:
         raise UsageError(f"--batch is {asked.batch}; expected 1 or more.")
     sizes_in(asked.input_shape)  # what is misspelt is said first
+    out, file = Path(asked.out), Path(asked.file)
+    if out.exists() and file.exists() and out.samefile(file):
+        raise UsageError(f"--out {asked.out} is the ticket file itself; name another file.")
     check_targets(asked.out, asked.json)
     from tombola.exporting.entry import export_model, form_of
     from tombola.tickets.reading import read_ticket

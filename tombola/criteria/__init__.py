@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tombola.criteria.registry import CRITERIA
+from tombola.errors import UsageError
 from tombola.lazy import lazily
 from tombola.registry import chosen
 
@@ -37,10 +38,12 @@ def criterion_of(choice: str | Criterion) -> Criterion:
     """The criterion that a choice names (`NAME[:option=value,...]`), or the one that it is.
 
     Raises:
-        UsageError: an unknown name or option.
+        UsageError: an unknown name or option, or something that cannot be called.
 
     >>> criterion_of("large_final").__name__
     'magnitude'
     """
+    if not (isinstance(choice, str) or callable(choice)):
+        raise UsageError(f"The criterion is {choice!r}; expected a name, or (model, mask, probe) -> scores.")
     found: Criterion = chosen(choice, CRITERIA, "criterion") if isinstance(choice, str) else choice
     return found

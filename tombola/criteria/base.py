@@ -47,13 +47,14 @@ class Probe:
     gathered: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
 
     def examples(self, name: str) -> tuple[Sequence[Batch], Loss]:
-        """Batches and loss; raises `UsageError` for the criterion `name` where there are none."""
-        if not any(len(x) for x, _ in self.batches) or self.loss is None:
+        """Batches that have examples, and loss; raises `UsageError` for the criterion `name` where there are none."""
+        batches = [batch for batch in self.batches if len(batch[0])]
+        if not batches or self.loss is None:
             raise UsageError(
                 f"The criterion {name} looks at examples, and the probe has none; give "
                 f"Probe(batches=[(inputs, targets)], loss=...)."
             )
-        return self.batches, self.loss
+        return batches, self.loss
 
     def stream(self, name: str) -> tuple[Callable[[int], Batch], Loss]:
         """Endless batches and the loss; the batches of the probe over and over where it has no other."""

@@ -113,12 +113,12 @@ def _fisher(label: str, model: nn.Module, mask: Mask, probe: Probe, labels: _Lab
 def _drawn(outputs: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
     """Labels from the distribution that the outputs stand for."""
     if y.is_floating_point():
-        if y.shape != outputs.shape:
+        if y.shape not in {outputs.shape, outputs.shape[:-1] if outputs.shape[-1] == 1 else None}:
             raise UsageError(
                 f"true_fisher draws values around the outputs, of shape {tuple(outputs.shape)}, and the targets have "
                 f"{tuple(y.shape)}; expected targets of the outputs' shape, or whole numbers (classes)."
             )
-        return outputs + torch.randn(outputs.shape, generator=generator).to(outputs)
+        return (outputs + torch.randn(outputs.shape, generator=generator).to(outputs)).view(y.shape)
     logits = outputs.double().cpu()
     if outputs.ndim == y.ndim + 1 and outputs[:, 0].shape == y.shape:
         logits = logits.movedim(1, -1)

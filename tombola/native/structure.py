@@ -79,6 +79,10 @@ def links_of(model: nn.Module) -> tuple[Link, ...]:
         model.train(mode)
     if chains[0] != chains[-1]:
         raise Unknown(f"{type(model).__name__} computes something else in training than in evaluation")
+    read = {name for link in chains[0] for name in (link.weight, link.bias)}
+    unread = [name for name, _ in model.named_parameters() if name not in read]
+    if unread:
+        raise Unknown(f"its forward does not read {unread[0]!r}")
     return chains[0]
 
 
