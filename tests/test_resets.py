@@ -17,6 +17,7 @@ from tombola.experiment import prepare, run
 from tombola.masks import Mask
 from tombola.models.fully_connected import mlp
 from tombola.registry import chosen
+from tombola.requests import ProbeSpec
 from tombola.resets import (
     RESETS,
     RESETS_PRUNED,
@@ -334,7 +335,10 @@ def test_rewinding_the_learning_rate_goes_on_from_trained_weights(tmp_path: Path
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"controls": ("random-labels",)}, "random-labels corrupts the examples .* magnitude looks at none"),
+        ({"controls": ("random-labels",)}, "random-labels corrupts .* magnitude does not look at labels"),
+        ({"controls": ("random-labels",), "criterion": "wanda"}, "Wanda does not look at labels"),
+        ({"controls": ("random-inputs",), "criterion": "synflow"}, "SynFlow does not look at inputs"),
+        ({"criterion": "snip", "probe": ProbeSpec(size=10**6)}, "asks for 1 x 1000000 examples; the training set has"),
         ({"reset": "redraw_losers", "reset_pruned": "freeze_init"}, "trains the network whole"),
         ({"reset": "fine-tune", "reset_pruned": "freeze_init_zero_all"}, "puts survivors back to 0"),
         ({"reset": "reinitt"}, "Did you mean 'reinit'"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -274,3 +275,14 @@ def test_schedules_with_levels_of_their_own_run_to_the_end(
     _, content = Store(tmp_path).experiment(results.experiment)
     judged = experiment_verdict(content, results.document)
     assert [level["level"] for level in judged["levels"]] == list(range(1, len(kept)))
+
+
+def test_a_schedule_of_ones_own_that_fails_is_said() -> None:
+    def broken(level: int, levels: int) -> float:
+        raise ValueError("no idea")
+
+    with pytest.raises(UsageError, match=r"The schedule failed at level 1 of 3: ValueError: no idea \(test_schedules"):
+        counts_of(broken, 100, 3)
+    for wrong in (math.nan, None, "half", 0, 1.5, True):
+        with pytest.raises(UsageError, match=r"The schedule gives .* at level 1; expected a density"):
+            counts_of(lambda level, levels, wrong=wrong: wrong, 100, 3)  # type: ignore[misc]

@@ -104,6 +104,8 @@ def on_task(recipe: Recipe, task: Supervised) -> Experiment:
     engine = task.engine
     not_native = task.not_native  # first of all: an engine that cannot train the network is refused
     template = plan_of(recipe, task.prunable(Scope(protect=recipe.protect)))
+    if needs_of(template.pruner.criterion).data:
+        task.probe(0, recipe.probe)  # what cannot be drawn is said before anything is trained
     beyond = {
         "freezes pruned places at constants": template.pruned is not None,
         "gathers statistics along the way": bool(needs_of(template.pruner.criterion).gathered),

@@ -8,8 +8,10 @@ import torch
 
 from tombola.allocation import Allocation, Layerwise, allocation_of
 from tombola.criteria import criterion_of, needs_of
-from tombola.errors import UsageError
+from tombola.criteria.base import label_of
+from tombola.errors import TombolaError, UsageError
 from tombola.granularity import Granularity, granularity_of
+from tombola.importing import where
 from tombola.masks import Mask
 from tombola.pruning import Pruner
 from tombola.recipes import Recipe
@@ -109,7 +111,12 @@ def _try_out(allocation: Allocation, dense: Mask, keeps: set[int]) -> None:
     """What an allocation refuses whatever the scores are (a pattern that fits nothing), it refuses before training."""
     draws = {n: torch.rand(shape, generator=stream(0, f"try-out/{n}")) for n, shape in dense.shapes.items()}
     for keep in keeps:
-        allocation(draws, dense, keep)
+        try:
+            allocation(draws, dense, keep)
+        except TombolaError:
+            raise
+        except Exception as error:  # whatever an allocation of one's own raises
+            raise UsageError(f"The allocation {label_of(allocation)} failed: {where(error)}") from error
 
 
 def _rate(recipe: Recipe) -> dict[str, float]:

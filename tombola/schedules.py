@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tombola.errors import UsageError
+from tombola.importing import where
 from tombola.registry import Entry
 
 __all__ = [
@@ -238,10 +239,23 @@ def levels_of(schedule: Schedule, asked: int) -> int:
 def counts_of(schedule: Schedule, total: int, levels: int) -> list[int]:
     """Weights left in all at the levels 1 to `levels`: round(density * total).
 
+    Raises:
+        UsageError: a schedule of one's own fails, or gives something that is no density.
+
     >>> counts_of(Linear(final=0.5), 10, 2)
     [8, 5]
     """
-    return [round(schedule(level, levels) * total) for level in range(1, levels + 1)]
+    found = []
+    for level in range(1, levels + 1):
+        try:
+            density = schedule(level, levels)
+        except Exception as error:  # whatever a schedule of one's own raises
+            raise UsageError(f"The schedule failed at level {level} of {levels}: {where(error)}") from error
+        number = isinstance(density, int | float) and not isinstance(density, bool)
+        if not (number and 0 < density <= 1):
+            raise UsageError(f"The schedule gives {density!r} at level {level}; expected a density above 0, at most 1.")
+        found.append(round(density * total))
+    return found
 
 
 def cuts_of(schedule: Schedule, total: int, steps: int) -> tuple[tuple[int, int], ...]:

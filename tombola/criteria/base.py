@@ -102,6 +102,7 @@ class Needs:
     Args:
         scored_at: the moment of training at which it scores, unless a recipe says otherwise.
         data: batches and loss.
+        labels, inputs: whether it looks at these of the examples, or just at the others (or at their shapes).
         initial: the initial weights.
         gathered: statistics summed along the training (names of `tombola.training.gather`).
         passes: forward-backward passes over each batch, for the estimate of its cost; 0: none. Of one round, for a
@@ -112,6 +113,8 @@ class Needs:
 
     scored_at: Moment = Moment.END
     data: bool = False
+    labels: bool = True
+    inputs: bool = True
     initial: bool = False
     gathered: tuple[str, ...] = ()
     passes: float = 0.0

@@ -49,7 +49,7 @@ def empirical_fisher(model: nn.Module, mask: Mask, probe: Probe) -> Scores:
     return _fisher("empirical_fisher", model, mask, probe, lambda batch, outputs, y: y)
 
 
-@needs(data=True, passes=6)
+@needs(data=True, labels=False, passes=6)
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrueFisher:
     """Score 1/2 E[g_i^2] w_i^2, with the gradients of single examples at labels drawn from the network itself.

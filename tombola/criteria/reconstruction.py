@@ -19,7 +19,7 @@ from tombola.tensors import smallest
 __all__ = ["SparseGpt", "Wanda"]
 
 
-@needs(data=True, passes=0.34)
+@needs(data=True, labels=False, passes=0.34)
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Wanda:
     """Weights and activations: the rise of the layer's squared error when one weight goes.
@@ -87,7 +87,7 @@ def _sorted(rows: Tensor) -> Tensor:
     return rows.sort(dim=-1).values
 
 
-@needs(data=True, passes=0.34, memory="8 x fan-in^2 bytes for each layer")
+@needs(data=True, labels=False, passes=0.34, memory="8 x fan-in^2 bytes for each layer")
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SparseGpt:
     """Column by column, each weight that goes is made up for by those behind it in its row.

@@ -25,7 +25,7 @@ class Measure(Enum):
     SQUARE = "square"
 
 
-@needs(data=True, passes=100 * FORWARD, units=True)  # of a network with about 100 hidden units
+@needs(data=True, labels=False, passes=100 * FORWARD, units=True)  # of a network with about 100 hidden units
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OutputSensitivity:
     """Score a unit by how far the network's outputs move when it is silenced: units that nothing depends on go.

@@ -13,7 +13,7 @@ import torch
 
 from tombola.answers import Answer, Curve, Pruned, Trained
 from tombola.criteria import Probe
-from tombola.errors import StoreError, TombolaError
+from tombola.errors import StoreError, TombolaError, UsageError
 from tombola.executors.base import Busy, Done, Failed, Job, Missing, Outcome
 from tombola.masks import Mask
 from tombola.requests import Fit, Prune
@@ -155,6 +155,12 @@ def _begun(task: Task, store: Store, fit: Fit) -> State:
     if fit.frozen is None or fit.mask is None:
         return start
     constants = _start(task, store, fit.frozen)
+    for name in fit.mask:
+        got = tuple(constants[name].shape) if name in constants else "nothing"
+        if got != tuple(start[name].shape):
+            raise UsageError(
+                f"The reset of the pruned gives {got} for {name!r}; expected its shape {tuple(start[name].shape)}."
+            )
     return written(start, {n: start[n].where(kept, constants[n]) for n, kept in fit.mask.items()})
 
 

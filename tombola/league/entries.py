@@ -12,6 +12,7 @@ from tombola.errors import UsageError
 from tombola.league.divisions import Competitor, Division
 from tombola.recipes import Recipe
 from tombola.schedules import Custom
+from tombola.search.checks import corrupts
 from tombola.search.plan import CUTS
 
 __all__ = ["Entry", "Terms", "entries_of", "fallback_of", "recipe_of"]
@@ -78,10 +79,8 @@ def entries_of(division: Division, competitor: Competitor) -> list[Entry]:
 
 def _applies(control: str, changes: Mapping[str, Any]) -> bool:
     """Whether a control that corrupts examples has any to corrupt."""
-    if not CUTS[control].keys() & {"random_labels", "random_inputs"}:
-        return True
     try:
-        return needs_of(criterion_of(changes.get("criterion", "magnitude"))).data
+        return corrupts(control, needs_of(criterion_of(changes.get("criterion", "magnitude"))))
     except UsageError:  # which the entry with the ticket will say
         return False
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tombola.criteria import needs_of
+from tombola.criteria import Needs, needs_of
 from tombola.criteria.base import label_of
 from tombola.errors import UsageError
 from tombola.resets import FineTune, LrRewind, Restarting, facts_of
@@ -10,7 +10,18 @@ from tombola.search.plan import CUTS, Plan
 from tombola.starts import Moment
 from tombola.training.gather import check_statistics
 
-__all__ = ["check_plan"]
+__all__ = ["check_plan", "corrupts"]
+
+
+def corrupts(control: str, wanted: Needs) -> bool:
+    """Whether a control can change the mask of a criterion with these needs: not one that corrupts what nobody reads.
+
+    >>> corrupts("random-labels", Needs(data=True)), corrupts("random-labels", Needs(data=True, labels=False))
+    (True, False)
+    """
+    changed = CUTS.get(control, {}).keys()
+    blind = ("random_labels" in changed and not wanted.labels) or ("random_inputs" in changed and not wanted.inputs)
+    return not changed & {"random_labels", "random_inputs"} or (wanted.data and not blind)
 
 
 def check_plan(plan: Plan) -> None:
@@ -30,11 +41,11 @@ def check_plan(plan: Plan) -> None:
             f"The criterion {label_of(criterion)} goes by {' and '.join(wanted.gathered)} summed over a whole "
             f"training, so it scores at its end, not at {at}; use score_at end or auto."
         )
-    blind = [name for name in plan.controls if CUTS.get(name, {}).keys() & {"random_labels", "random_inputs"}]
-    if blind and not wanted.data:
+    blind = [name for name in plan.controls if not corrupts(name, wanted)]
+    if blind:
         raise UsageError(
-            f"The control {blind[0]} corrupts the examples that a criterion scores on, and {label_of(criterion)} looks "
-            f"at none; leave it out, or use a criterion that looks at data (snip)."
+            f"The control {blind[0]} corrupts what a criterion scores on, and {label_of(criterion)} does not look at "
+            f"{blind[0].partition('-')[2]}; leave it out, or use a criterion that does (snip)."
         )
     if plan.pruned is not None and facts_of(plan.reset).dense:
         raise UsageError(
