@@ -191,9 +191,12 @@ def test_taylor_of_units_sums_before_it_squares() -> None:
     leaves = {name: weight.requires_grad_() for name, weight in masked(model, mask).items()}
     slopes = torch.autograd.grad(loss_of(model, leaves, seen), [*leaves.values()])
     found = score("taylor:units=true", model, mask, seen)
-    for name, slope in zip(leaves, slopes, strict=True):
+    *hidden, output = leaves
+    for name, slope in zip(hidden, slopes, strict=False):
         units = (slope * leaves[name]).sum(1).square().detach()
         assert torch.allclose(found[name], units[:, None].expand_as(found[name]), rtol=1e-9)
+    size = dict(model.named_parameters())[output].detach().abs()
+    assert (found[output] / size).std() < 1e-9  # its units are the answer: it goes weight by weight
     assert needs_of(criterion_of("taylor:units=true")).units
     assert not needs_of(criterion_of("taylor")).units
 

@@ -392,11 +392,12 @@ class TestLowVarianceUnits:
         probe = Probe(batches=[(x[:4], torch.zeros(4)), (x[4:], torch.zeros(6))], loss=F.mse_loss)
         found = LowVarianceUnits(relative=relative)(model, dense(model), probe)
         with torch.no_grad():
-            hidden, last = model[:3](x).movedim(1, -1).reshape(-1, 3), model(x)
-        for name, units in (("0.weight", hidden), ("4.weight", last)):
-            expected = units.var(0, correction=0) / (units.square().mean(0) if relative else 1.0)
-            rows = found[name].flatten(1)
-            assert torch.allclose(rows, expected[:, None].expand(rows.shape), rtol=1e-9)
+            units = model[:3](x).movedim(1, -1).reshape(-1, 3)
+        expected = units.var(0, correction=0) / (units.square().mean(0) if relative else 1.0)
+        rows = found["0.weight"].flatten(1)
+        assert torch.allclose(rows, expected[:, None].expand(rows.shape), rtol=1e-9)
+        size = model[4].weight.detach().abs()  # the output layer goes weight by weight
+        assert torch.allclose(found["4.weight"] / found["4.weight"].max(), size / size.max(), rtol=1e-9)
 
     def test_a_constant_unit_goes_and_nothing_changes(self) -> None:
         """One is constant because ReLU is never on, one because its inputs are; both go on from their biases."""

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from tombola.criteria.base import Probe, Scores, needs
 from tombola.criteria.calibration import Moments, Read, reads_of, require_called
-from tombola.criteria.looking import as_matrix, from_matrix, layers_of, scoring, spread, units_last, watching
+from tombola.criteria.looking import as_matrix, from_matrix, layers_of, scoring, units_last, watching
+from tombola.criteria.units import unit_scores
 from tombola.masks import Mask
 
 __all__ = ["LowVariance", "LowVarianceUnits"]
@@ -77,7 +78,7 @@ class LowVarianceUnits:
     weights are all gone puts out the activation of its mean input, from its bias: what it put out before, where that
     was constant. `tombola.shrink` takes such units out of the network and folds them into the next layer.
 
-    The output layer's units are scored like others: protect it where it should stay. Biases as in `LowVariance`.
+    The output layer's weights are scored one by one (`tombola.criteria.units.unit_scores`). Biases as in `LowVariance`.
 
     Args:
         relative: divided by E[a_i^2]: in [0, 1], whatever the scale of the unit.
@@ -87,7 +88,7 @@ class LowVarianceUnits:
 
     Source: Sietsma and Dow (1988). Details are our own.
 
-    >>> net = nn.Sequential(nn.Linear(1, 2), nn.ReLU())
+    >>> net = nn.Sequential(nn.Linear(1, 2), nn.ReLU(), nn.Linear(2, 2))
     >>> _ = net[0].weight.data.copy_(torch.tensor([[1.0], [-1.0]])), net[0].bias.data.zero_()
     >>> probe = Probe(batches=[(torch.tensor([[1.0], [3.0]]), torch.zeros(2))], loss=nn.functional.mse_loss)
     >>> LowVarianceUnits()(net, Mask.dense(net), probe)["0.weight"].tolist()
@@ -109,7 +110,7 @@ class LowVarianceUnits:
                     network(x)
                     for name, activations in taken().items():
                         seen[name].add(units_last(layers[name], activations).double()[None])
-        return {name: spread(self._units(name, seen[name]), model, name, mask.shapes[name]) for name in mask}
+        return unit_scores({name: self._units(name, seen[name]) for name in mask}, model, mask)
 
     def adjusted(self, model: nn.Module, before: Mask, after: Mask, probe: Probe) -> dict[str, Tensor]:
         """Biases with the means of what is removed."""

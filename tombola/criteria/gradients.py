@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from tombola.criteria.base import Probe, Scores, needs
-from tombola.criteria.looking import scoring, spread
+from tombola.criteria.looking import scoring
 from tombola.criteria.slopes import batches_of, gradients, mean_gradient, require_some, shares, weights_of
+from tombola.criteria.units import unit_scores
 from tombola.errors import UsageError
 from tombola.granularity import Rule, by_unit, unit_dim
 from tombola.masks import Mask
@@ -138,8 +139,9 @@ class Grasp:
 class Taylor:
     """Score the mean over the batches of (g w)^2: the squared first-order change of the loss when the weight is 0.
 
-    g is the gradient of the batch's mean loss. With `units`, all weights into a unit (row, filter) score as one:
-    (sum over its surviving weights of g w)^2, which is the change when the whole unit is 0.
+    g is the gradient of the batch's mean loss. With `units`, all weights into a hidden unit (row, filter) score as one:
+    (sum over its surviving weights of g w)^2, which is the change when the whole unit is 0; the output layer's weights
+    are scored one by one (`tombola.criteria.units.unit_scores`).
 
     Returns:
         Numbers of 0 or more, float64: squares of losses.
@@ -158,7 +160,9 @@ class Taylor:
     >>> probe = Probe(batches=[(torch.tensor([[1.0, 1.5]]), torch.zeros(1, 1))], loss=nn.functional.mse_loss)
     >>> Taylor()(layer, Mask.dense(layer), probe)["weight"].tolist()
     [[64.0, 576.0]]
-    >>> Taylor(units=True)(layer, Mask.dense(layer), probe)["weight"].tolist()
+    >>> net = nn.Sequential(layer, nn.Linear(1, 1, bias=False))
+    >>> _ = net[1].weight.data.fill_(1.0)
+    >>> Taylor(units=True)(net, Mask.dense(net), probe)["0.weight"].tolist()
     [[1024.0, 1024.0]]
     """
 
@@ -174,7 +178,7 @@ class Taylor:
                     change = self._changes(copied, mask, name, g.mul_(weights[name].detach()))
                     square = change.square_().mul_(share)
                     total[name] = total[name].add_(square) if name in total else square
-        scores = {n: spread(total[n], model, n, s) if self.units else total[n] for n, s in mask.shapes.items()}
+        scores = unit_scores(total, model, mask) if self.units else {name: total[name] for name in mask}
         require_some(scores, mask, "taylor")
         return scores
 
