@@ -457,8 +457,8 @@ def test_a_plan_whose_parts_contradict_each_other_is_refused() -> None:
     check_plan(plan())
     check_plan(plan(pruner=Pruner(criterion=moving), score_at=STEPS, controls=("inverted", "untrained")))
     wrong: list[tuple[dict[str, Any], str]] = [
-        ({"pruner": Pruner(), "controls": ("random-labels",)}, "magnitude looks at none"),
-        ({"pruner": Pruner(), "controls": ("random-inputs",)}, "magnitude looks at none"),
+        ({"pruner": Pruner(), "controls": ("random-labels",)}, "magnitude does not look at labels"),
+        ({"pruner": Pruner(), "controls": ("random-inputs",)}, "magnitude does not look at inputs"),
         ({"pruner": Pruner(criterion=moving), "controls": (), "score_at": 50}, "scores at its end, not at step 50"),
         ({"pruner": Pruner(criterion=moving), "controls": (), "score_at": Moment.INIT}, "not at init"),
         ({"pruner": Pruner(criterion=moving), "controls": (), "score_at": STEPS, "search_steps": 60}, "at step 100"),
