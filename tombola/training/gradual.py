@@ -44,7 +44,7 @@ class Thinning:
         UsageError: the criterion needs what the fit does not give it, or there are fewer weights than a cut leaves.
 
     >>> from tombola.pruning import Pruner
-    >>> from tombola.requests import Init
+    >>> from tombola.starts import Init
     >>> layer = nn.Linear(3, 1, bias=False)
     >>> dynamics = Gradual(pruner=Pruner(), keeps=((5, 1),), seed=0)
     >>> fit = Fit(start=Init(seed=0), mask=None, last=10, order=0, noise=0, dynamics=dynamics)
