@@ -34,7 +34,7 @@ types: $(STAMP)  ## mypy, strict
 	$(BIN)/mypy
 
 tests: $(STAMP)  ## pytest with warnings as errors, doctests and examples
-	$(BIN)/python -m pytest tests
+	$(BIN)/python -m pytest tests -n auto --dist loadfile
 	$(BIN)/python -m pytest --doctest-modules tombola
 
 mutants: $(STAMP)  ## put known mistakes back, one at a time, and see the tests fail
