@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 EXTRAS ?= dev
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint types tests mutants bench docs clean
+.PHONY: help install demo test lint types tests mutants bench bench-gpu docs clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,8 +34,8 @@ types: $(STAMP)  ## mypy, strict
 	$(BIN)/mypy
 
 tests: $(STAMP)  ## pytest with warnings as errors, doctests and examples
-	$(BIN)/python -m pytest tests -n auto --dist loadfile
-	$(BIN)/python -m pytest --doctest-modules tombola
+	$(BIN)/python -m pytest tests -n auto --dist worksteal
+	$(BIN)/python -m pytest --doctest-modules tombola -n auto --dist worksteal
 
 mutants: $(STAMP)  ## put known mistakes back, one at a time, and see the tests fail
 	$(BIN)/python tests/mutants.py
@@ -43,8 +43,10 @@ mutants: $(STAMP)  ## put known mistakes back, one at a time, and see the tests 
 bench: $(STAMP)  ## the benchmarks that end in minutes, with their targets
 	$(BIN)/python benchmarks/step.py
 	$(BIN)/python benchmarks/native.py
+	$(BIN)/python benchmarks/native_conv.py
 	$(BIN)/python benchmarks/agreement.py
 	$(BIN)/python benchmarks/enforce.py
+	$(BIN)/python benchmarks/convolutions.py
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/select.py
 	$(BIN)/python benchmarks/criteria.py
@@ -54,6 +56,9 @@ bench: $(STAMP)  ## the benchmarks that end in minutes, with their targets
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	$(BIN)/python benchmarks/inference.py
 	$(BIN)/python benchmarks/peers.py
+
+bench-gpu: $(STAMP)  ## steps per second on a GPU: eager, recorded, stacked; and the agreement with the CPU
+	$(BIN)/python benchmarks/gpu.py
 
 docs: $(STAMP)  ## the documentation as pages in site/, which open from there
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'

@@ -9,7 +9,6 @@ the weights that are 0. Default Adam pays for its square roots of exact zeros, n
 from __future__ import annotations
 
 import argparse
-import itertools
 import statistics
 import sys
 import time
@@ -30,6 +29,8 @@ from torch.nn import functional as F
 from benchmarks.common import clocked, machine, medians, one_thread, ratios, row
 from tombola import Mask, enforce, prune
 from tombola.errors import Hint
+from tombola.models.net import Net
+from tombola.models.registry import MODELS
 
 Make = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
 OPTIMIZERS: dict[str, Make] = {
@@ -42,29 +43,9 @@ TARGETS = {"fused Adam": 1.25, "fused SGD": 1.25, "SGD": 1.25, "default Adam": 1
 RESNET = 1.10
 
 
-class Block(nn.Module):
-    """Two convolutions with batch norm around a shortcut, which strides and pads with zero channels."""
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__()
-        self.stride = 1 + (inputs != outputs)
-        self.first = nn.Conv2d(inputs, outputs, 3, self.stride, 1, bias=False)
-        self.second = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
-        self.norms = nn.ModuleList([nn.BatchNorm2d(outputs), nn.BatchNorm2d(outputs)])
-
-    def forward(self, x: Tensor) -> Tensor:
-        """One block."""
-        found = self.norms[1](self.second(F.relu(self.norms[0](self.first(x)))))
-        short = x[:, :, :: self.stride, :: self.stride]
-        return F.relu(found + F.pad(short, (0, 0, 0, 0, 0, found.shape[1] - x.shape[1])))
-
-
 def resnet() -> nn.Module:
     """ResNet-20 for CIFAR-10."""
-    widths = [16] * 4 + [32] * 3 + [64] * 3
-    blocks = [Block(a, b) for a, b in itertools.pairwise(widths)]
-    stem = (nn.Conv2d(3, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU())
-    return nn.Sequential(*stem, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))
+    return MODELS["resnet-20"]((3, 32, 32), 10, Net(), 0)
 
 
 def lenet() -> nn.Module:

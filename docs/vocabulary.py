@@ -26,8 +26,11 @@ TITLES = {
     "schedules": "Schedules: `--schedule`",
     "resets": "Resets of the survivors: `--reset`",
     "resets-pruned": "Resets of the pruned: `--reset-pruned`",
+    "augmentations": "Augmentations: `--augment`",
     "searches": "Searches: `--search`",
     "controls": "Controls: `--controls`",
+    "models": "Networks: `--model`",
+    "initializers": "Initialisations: `--net.initializer`",
 }
 
 

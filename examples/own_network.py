@@ -40,13 +40,14 @@ def main() -> None:
             optimizer=Optimizer(lr=0.01),
             steps=400,
             eval_every=50,
-            levels=6,
+            levels=3,
+            rate=0.4,
             replicates=2,
             store=store,
         )
     for arm, rows in found.document["arms"].items():
-        last = [row["test_accuracy"] for row in rows if row["level"] == 6]
-        density = next(row["density"] for row in rows if row["level"] == 6)
+        last = [row["test_accuracy"] for row in rows if row["level"] == 3]
+        density = next(row["density"] for row in rows if row["level"] == 3)
         print(f"{arm:<9} at {density:.1%} of the weights: {sum(last) / len(last):.1%} test accuracy")
 
 

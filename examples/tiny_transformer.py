@@ -16,7 +16,7 @@ import tombola
 ROWS, LABELS = (torch.as_tensor(a) for a in load_digits(return_X_y=True))
 ROWS = ROWS.float().view(-1, 8, 8) / 16  # eight rows of eight pixels: a sequence of eight vectors
 TEST = torch.arange(len(LABELS)) % 4 == 0
-STEPS, WARMUP = 120, 15
+STEPS, WARMUP = 100, 15
 
 
 class Reader(nn.Module):
@@ -59,8 +59,9 @@ def main() -> None:
     """Rewinding to the initial weights, and to the end of the warmup; the head stays dense. One seed: no verdict."""
     torch.set_num_threads(1)  # a network this small gains nothing from more
     for step in (0, WARMUP):
+        torch.manual_seed(0)  # the same start and the same batches for both
         found = tombola.find_ticket(
-            Reader, train, evaluate, levels=3, rate=0.6, rewind_to=step, protect="head.*", controls=("reinit",)
+            Reader, train, evaluate, levels=2, rate=0.7, rewind_to=step, protect="head.*", controls=("reinit",)
         )
         for row in (found.history[0], *found.history[-2:]):
             name = row.arm if row.level else "dense"

@@ -1,4 +1,4 @@
-"""What a group of tests needs from outside, and whether it is there.
+"""What a group of tests needs from outside, and whether it is there; and numbers that are the same every time.
 
 Tests that need something from outside stand in `tests/with_*/`. A group is collected when its need is met; one line per
 group says so. With TOMBOLA_REQUIRE=all (or a comma-separated list of groups) a missing need is a failure.
@@ -8,16 +8,24 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import random
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from hypothesis import settings
 
 from tombola.compiled import load
 from tombola.errors import UsageError
 
 HERE = Path(__file__).parent
+
+settings.register_profile("explore", deadline=None)
+settings.register_profile("repeat", deadline=None, derandomize=True)
+settings.load_profile("repeat" if os.environ.get("CI") or os.environ.get("TOMBOLA_REQUIRE") else "explore")
 
 
 def _data() -> str:
@@ -65,6 +73,24 @@ NEEDS: dict[str, Callable[[], str]] = {
     "with_structured": _structured,
 }
 """group -> what is missing; empty: nothing."""
+
+
+def _reseed() -> None:
+    torch.manual_seed(0)
+    np.random.seed(0)
+    random.seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _same_draws() -> None:
+    """A test draws the same numbers alone, after others, and in any order."""
+    _reseed()
+
+
+def pytest_fixture_setup(fixturedef: pytest.FixtureDef[object]) -> None:
+    """What a module makes once is the same, whichever of its tests asks first."""
+    if fixturedef.scope != "function":
+        _reseed()
 
 
 @pytest.fixture(autouse=True)

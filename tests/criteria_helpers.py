@@ -8,10 +8,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tombola.criteria import Probe
+from tombola.criteria import Criterion, Probe, Scores, criterion_of
+from tombola.masks import Mask
 from tombola.streams import seeded
 
 CLASSES = 4
+
+Weights = dict[str, Tensor]
 
 
 class Last(nn.Module):
@@ -77,3 +80,30 @@ def probe(model: nn.Module, kind: str, *, seed: int = 3, batches: int = 2, size:
         initial=moved,
         gathered={"movement": {name: like(value) for name, value in weights.items()}},
     )
+
+
+def smooth() -> nn.Module:
+    """A small network without kinks."""
+    with seeded(2):
+        return nn.Sequential(nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 3)).double()
+
+
+def examples(sizes: tuple[int, ...] = (6, 9), seed: int = 4) -> Probe:
+    generator = torch.Generator().manual_seed(seed)
+    batches = [
+        (torch.randn(n, 5, generator=generator, dtype=torch.float64), torch.randint(3, (n,), generator=generator))
+        for n in sizes
+    ]
+    return Probe(seed=seed, batches=batches, loss=F.cross_entropy)
+
+
+def masked(model: nn.Module, mask: Mask) -> Weights:
+    return {name: (weight * mask[name]).detach() for name, weight in model.named_parameters() if name in mask}
+
+
+def flat(scores: Scores) -> Tensor:
+    return torch.cat([score.double().flatten() for score in scores.values()])
+
+
+def score(name: str | Criterion, model: nn.Module, mask: Mask, seen: Probe) -> Scores:
+    return criterion_of(name)(model, mask, seen)

@@ -1,6 +1,7 @@
-"""One of two processes that find a ticket: `torchrun --nproc-per-node 2 tests/ddp_worker.py STORE OUT DIE HOW`.
+"""One of two processes that find tickets: `torchrun --nproc-per-node 2 tests/ddp_worker.py STORE OUT DIE HOW ...`.
 
-Writes what it found to OUT/RANK.json. With DIE above 0, rank 0 kills itself within the training of that number.
+Each four words are one ticket. Writes what it found to OUT/RANK.json. With DIE above 0, rank 0 kills itself within the
+training of that number.
 Annotations are no strings here: torch reads those of a communication hook.
 """
 
@@ -22,10 +23,8 @@ from tombola.levels import now
 from tombola.tensors import digest_tensors
 
 
-def main() -> None:
-    """Find the ticket, and say what was seen on the way."""
-    store, out, die, how = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
-    dist.init_process_group("gloo")
+def find(store: str, out: Path, die: int, how: str) -> None:
+    """Find a ticket, and say what was seen on the way."""
     rank, runs, dirty, checked = dist.get_rank(), 0, 0.0, 0
     torch.manual_seed(rank)  # the ranks begin with different weights
 
@@ -70,9 +69,13 @@ def main() -> None:
         found = {"error": str(error)}
     (out / f"{rank}.json").write_text(json.dumps({**found, "runs": runs, "dirty": dirty, "checked": checked}))
     dist.barrier()
-    os._exit(0)  # the teardown of gloo's threads aborts now and then, with everything done and written
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    main()
+    dist.init_process_group("gloo")
+    words = sys.argv[1:]
+    for start in range(0, len(words), 4):
+        store, out, die, how = words[start : start + 4]
+        find(store, Path(out), int(die), how)
+    os._exit(0)  # the teardown of gloo's threads aborts now and then, with everything done and written

@@ -20,10 +20,16 @@ def blocks(page: str) -> list[tuple[str, str]]:
     return [(need or "", code) for need, code in _BLOCK.findall((ROOT / page).read_text(encoding="utf-8"))]
 
 
-def run_page(page: str, folder: Path, *needs: str) -> dict[str, Any]:
-    """Run the blocks of a page as one script in `folder`, with those that need one of `needs`; returns its names."""
+def run_page(page: str, folder: Path, *needs: str, first: int | None = None) -> dict[str, Any]:
+    """Run the blocks of a page as one script in `folder`, with those that need one of `needs`; returns its names.
+
+    `first`: of the blocks that need nothing only so many, where the others stand on no more than these.
+    """
+    found = blocks(page)
+    plain = [place for place, (need, _) in enumerate(found) if not need][:first]
+    chosen = [code for place, (need, code) in enumerate(found) if place in plain or need in needs]
     script = folder / f"{Path(page).stem.replace('-', '_')}.py"
-    script.write_text("\n\n".join(code for need, code in blocks(page) if not need or need in needs), encoding="utf-8")
+    script.write_text("\n\n".join(chosen), encoding="utf-8")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # small networks wait for each other's threads on a busy machine
     try:

@@ -15,8 +15,10 @@ from rich.console import Console
 
 from tombola.analysis.document import results_document
 from tombola.analysis.source import Source
-from tombola.experiment import run
+from tombola.experiment import prepare, run
 from tombola.report.terminal import render
+from tombola.stability.measures import measures_of
+from tombola.stability.study import measure, rebuilt, study_of
 from tombola.store import Store
 
 METRICS = ("early_stop_step", "test_accuracy_at_early_stop", "test_accuracy", "train_accuracy", "validation_loss_min")
@@ -152,12 +154,18 @@ SMALL: dict[str, Any] = {"levels": 2, "replicates": 2, "steps": 40, "eval_every"
 
 @functools.cache
 def store() -> Store:
-    """Two replicates of two levels on 8x8 images, iterative and one-shot, trained for 40 steps."""
+    """Two replicates of two levels on 8x8 images, iterative and one-shot, trained for 40 steps; with the stability of
+    the former."""
     folder = tempfile.TemporaryDirectory()
     atexit.register(folder.cleanup)
     for search in ("oneshot", "imp"):
         run("digits-lenet", store=folder.name, search=search, controls=CONTROLS, **SMALL)
-    return Store(folder.name, create=False)
+    place = Store(folder.name, create=False)
+    name, content = next((n, c) for n, c in place.experiments() if 'search = "imp"' in c["settings"])
+    experiment = rebuilt(name, content, lambda recipe, engine: prepare(recipe, engine=engine))
+    asked = measures_of(content, levels=(2,), shuffled=True, points=3, recompute=2, examples=100)
+    measure(study_of(experiment, asked, place), place)
+    return place
 
 
 def source(search: str = "imp", place: Store | None = None, **changes: Any) -> Source:

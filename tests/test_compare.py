@@ -12,12 +12,17 @@ from helpers import tiny_data, tiny_recipe
 from torch import nn
 
 from tombola.analysis.comparison import Compared, at_equal, labelled
+from tombola.answers import Curve, Trained
 from tombola.cli import main
 from tombola.errors import UsageError
 from tombola.experiment import prepare, run
 from tombola.masks import Mask
 from tombola.models.costs import uses_per_weight
 from tombola.models.net import Net
+from tombola.requests import Fit
+from tombola.search.controls import small_dense
+from tombola.search.plan import Cuts, Ground
+from tombola.starts import Init
 
 
 def rows(kept: dict[int, int], accuracy: float) -> list[dict[str, Any]]:
@@ -128,6 +133,16 @@ def test_the_smaller_dense_network_has_at_most_the_tickets_weights(store: Path) 
         assert 0 < row["kept"] <= ticket["kept"] and row["prunable"] == ticket["prunable"] == 176
         assert row["density"] == row["kept"] / 176
     assert {row["level"] for row in small} == {1, 2}
+
+
+def test_a_small_network_has_what_the_ticket_protects_too() -> None:
+    whole = prepare(tiny_recipe(controls=("small-dense",)), data=tiny_data()).plans[0]
+    kept = prepare(tiny_recipe(controls=("small-dense",), protect=("output.*",)), data=tiny_data()).plans[0]
+    assert (whole.protected, whole.dense.total) == (0, 176)
+    assert (kept.protected, kept.dense.total) == (48, 128)
+    ticket, base = kept.fit(kept.init(), kept.dense), Ground(dense=Trained(request="x", first=0, last=1, curve=Curve()))
+    (small,) = small_dense(kept, 1, ticket, base, Cuts(mask=kept.dense)).values()
+    assert isinstance(small, Fit) and isinstance(small.start, Init) and small.start.at_most == 176
 
 
 def test_a_factory_has_no_smaller_form() -> None:

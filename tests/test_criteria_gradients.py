@@ -5,50 +5,26 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import pairwise
 
 import pytest
 import torch
-from criteria_helpers import network, probe
+from criteria_helpers import Weights, examples, flat, masked, score, smooth
 from helpers import random_mask
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from tombola.criteria import Criterion, Probe, Scores, criterion_of, needs_of
+from tombola.criteria import Probe, criterion_of, needs_of
 from tombola.criteria.looking import scoring
-from tombola.criteria.rounds import sizes
 from tombola.criteria.slopes import example_gradients, gradients, weights_of
-from tombola.errors import Emptied, UsageError
+from tombola.errors import UsageError
 from tombola.masks import Mask
-from tombola.pruning import Pruner
 from tombola.starts import Moment
 from tombola.streams import seeded
 from tombola.training.gather import Gathering
 
 FIRST_ORDER = ["snip", "grad", "grasp", "taylor", "iterative_snip", "force", "empirical_fisher", "true_fisher"]
 STEP = 1e-5
-
-Weights = dict[str, Tensor]
-
-
-def smooth() -> nn.Module:
-    """A small network without kinks."""
-    with seeded(2):
-        return nn.Sequential(nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 3)).double()
-
-
-def examples(sizes: tuple[int, ...] = (6, 9), seed: int = 4) -> Probe:
-    generator = torch.Generator().manual_seed(seed)
-    batches = [
-        (torch.randn(n, 5, generator=generator, dtype=torch.float64), torch.randint(3, (n,), generator=generator))
-        for n in sizes
-    ]
-    return Probe(seed=seed, batches=batches, loss=F.cross_entropy)
-
-
-def masked(model: nn.Module, mask: Mask) -> Weights:
-    return {name: (weight * mask[name]).detach() for name, weight in model.named_parameters() if name in mask}
 
 
 def loss_of(model: nn.Module, weights: Weights, seen: Probe, temperature: float = 1.0) -> Tensor:
@@ -65,14 +41,6 @@ def with_one(weights: Weights, name: str, place: int, change: Callable[[Tensor],
     moved = weights[name].clone()
     moved.view(-1)[place] = change(moved.view(-1)[place])
     return {**weights, name: moved}
-
-
-def flat(scores: Scores) -> Tensor:
-    return torch.cat([score.double().flatten() for score in scores.values()])
-
-
-def score(name: str | Criterion, model: nn.Module, mask: Mask, seen: Probe) -> Scores:
-    return criterion_of(name)(model, mask, seen)
 
 
 def test_snip_is_the_derivative_at_a_gate_on_each_connection() -> None:
@@ -382,219 +350,3 @@ def test_movement_pruning_keeps_what_moved_away_from_0() -> None:
     found = score("movement_pruning", model, mask, Probe(gathered=sums.state()))["weight"]
     assert torch.allclose(found, expected, rtol=1e-12)
     assert float(found[0, 0]) > 0 > float(found[0, 1])
-
-
-# --- rounds
-
-
-def returning() -> tuple[nn.Module, Probe]:
-    """Two weights that fit their example together: of little use while both are there, of much when one is gone."""
-    model = nn.Linear(4, 1, bias=False).double()
-    model.weight.data.copy_(torch.tensor([[1.0, 1.01, 0.5, 0.4]]))
-    x = torch.tensor([[1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]], dtype=torch.float64)
-    y = torch.tensor([[2.0], [0.0], [0.0]], dtype=torch.float64)
-    return model, Probe(batches=[(x, y)], loss=F.mse_loss)
-
-
-def kept(name: str, keep: int) -> list[bool]:
-    model, seen = returning()
-    mask = Pruner(criterion=criterion_of(name))(model, Mask.dense(model), keep, seen)
-    found: list[bool] = mask["weight"][0].tolist()
-    return found
-
-
-def test_force_lets_a_weight_return_and_iterative_snip_does_not() -> None:
-    assert sizes(4, 2, 2) == [3, 2]
-    assert kept("snip", 3) == [False, True, True, True]  # the first round
-    assert kept("force:rounds=2", 2) == [True, True, False, False]
-    assert kept("iterative_snip:rounds=2", 2) == [False, True, True, False]
-    assert kept("snip", 2) == [False, False, True, True]
-
-
-@pytest.mark.parametrize("name", ["force", "iterative_snip"])
-def test_one_round_is_snip(name: str) -> None:
-    model, seen = smooth(), replace(examples(), keep=12)
-    mask = random_mask(model, 0.8)
-    once = Pruner(criterion=criterion_of("snip"))(model, mask, 12, seen)
-    assert Pruner(criterion=criterion_of(f"{name}:rounds=1"))(model, mask, 12, seen) == once
-
-
-@pytest.mark.parametrize("name", ["iterative_snip:rounds=5", "synflow:rounds=5"])
-def test_scores_go_by_the_round_that_took_a_weight(name: str) -> None:
-    """Every intermediate mask is the one that the same scores give at its size, and the next lies within it."""
-    model, seen = network("double"), probe(network("double"), "double")
-    mask = random_mask(model, 0.9)
-    alive, keep = mask.alive, mask.alive // 6
-    scores = score(name, model, mask, replace(seen, keep=keep))
-    values, left = flat(scores), flat({n: mask[n] for n in mask}).bool()
-    assert float(values[~left].max()) < float(values[left].min())
-    assert int((values >= 0).sum()) == keep
-    assert float(values[values >= 0].sum()) == pytest.approx(1.0)
-    counts = sizes(alive, keep, 5)
-    for number, count in enumerate(counts):
-        assert int((values >= number - len(counts)).sum()) == count
-    before = mask
-    for count in counts:
-        now = Pruner(criterion=lambda *_: scores)(model, before, count)
-        assert now.within(before)
-        before = now
-
-
-@pytest.mark.parametrize("name", ["iterative_snip", "force", "synflow"])
-def test_without_a_size_to_go_down_to_there_is_one_round(name: str) -> None:
-    model, seen = network("double"), probe(network("double"), "double")
-    mask = random_mask(model, 0.9)
-    several = flat(score(name, model, mask, replace(seen, keep=None)))
-    assert torch.equal(several, flat(score(f"{name}:rounds=1", model, mask, replace(seen, keep=mask.alive))))
-
-
-@pytest.mark.parametrize("text", ["force:rounds=0", "iterative_snip:rounds=-1", "synflow:rounds=0"])
-def test_rounds_below_one_are_refused(text: str) -> None:
-    model, seen = network("double"), probe(network("double"), "double")
-    with pytest.raises(UsageError, match=r"rounds is (0|-1); expected a whole number, 1 or more"):
-        score(text, model, Mask.dense(model), replace(seen, keep=9))
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "grasp:temperature=0",
-        "grasp:temperature=nan",
-        "true_fisher:draws=0",
-        "synflow:rounds=0",
-        "force:rounds=-1",
-        "iterative_snip:rounds=0",
-        "supermask:lr=-1",
-        "edge_popup:momentum=nan",
-    ],
-)
-def test_options_out_of_range_are_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="expected a"):
-        criterion_of(text)
-
-
-# --- synaptic flow
-
-
-def deep(*widths: int, bias: bool = True, seed: int = 1) -> nn.Module:
-    layers: list[nn.Module] = []
-    with seeded(seed):
-        for inputs, outputs in pairwise(widths):
-            layers += [nn.Linear(inputs, outputs, bias=bias), nn.ReLU()]
-        return nn.Sequential(*layers[:-1]).double()
-
-
-def shaped(width: int) -> Probe:
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(20, width, generator=generator, dtype=torch.float64)
-    return Probe(batches=[(x, torch.randint(2, (20,), generator=generator))], loss=F.cross_entropy)
-
-
-@pytest.mark.parametrize("activation", [nn.ReLU, nn.Tanh, nn.GELU, nn.Sigmoid])
-def test_synaptic_flow_is_conserved_at_every_hidden_unit(activation: Callable[[], nn.Module]) -> None:
-    """Also with biases, trained batch norm and layer norm, which a published version lets break it."""
-    with seeded(3):
-        model = nn.Sequential(
-            nn.Linear(7, 6), nn.BatchNorm1d(6), activation(), nn.Dropout(), nn.Linear(6, 5), nn.LayerNorm(5),
-            activation(), nn.Linear(5, 4), nn.LogSoftmax(1),
-        ).double()  # fmt: skip
-        for parameter in model.parameters():
-            nn.init.normal_(parameter)
-        nn.init.normal_(model[1].running_mean)
-        nn.init.uniform_(model[1].running_var, 0.5, 2)
-    mask = random_mask(model, 0.6, 5)
-    found = score("synflow:rounds=1", model, mask, replace(shaped(7), keep=mask.alive))
-    first, second, third = (found[name].where(mask[name], 0.0) for name in mask)
-    assert torch.allclose(first.sum(1), second.sum(0), rtol=1e-12, atol=0)
-    assert torch.allclose(second.sum(1), third.sum(0), rtol=1e-12, atol=0)
-    assert [float(layer.sum()) for layer in (first, second, third)] == pytest.approx([1 / 3] * 3)
-
-
-def test_synaptic_flow_is_the_sum_over_paths() -> None:
-    """By matrices: R = 1' |W3| |W2| |W1| 1, and each score the weight times what comes in and what goes on."""
-    model = deep(4, 3, 5, 2)
-    mask = random_mask(model, 0.8)
-    first, second, third = (weight.abs() for weight in masked(model, mask).values())
-    ones = [torch.ones(n, dtype=torch.float64) for n in (4, 2)]
-    a1 = first @ ones[0]
-    a2 = second @ a1
-    b2 = third.T @ ones[1]
-    b1 = second.T @ b2
-    flow = [first * b1[:, None] * ones[0], second * b2[:, None] * a1, third * ones[1][:, None] * a2]
-    expected = torch.cat([f.flatten() for f in flow])
-    found = flat(score("synflow:rounds=1", model, mask, replace(shaped(4), keep=mask.alive)))
-    alive = flat({n: mask[n] for n in mask}).bool()
-    assert torch.allclose(found[alive], (expected / expected.sum())[alive], rtol=1e-12)
-
-
-def test_synaptic_flow_looks_at_no_data() -> None:
-    model, seen = deep(6, 8, 4), replace(shaped(6), keep=20)
-    (x, y), *_ = seen.batches
-    other = replace(seen, batches=[(x * torch.nan, y)], loss=F.nll_loss)
-    mask = Mask.dense(model)
-    assert torch.equal(flat(score("synflow", model, mask, seen)), flat(score("synflow", model, mask, other)))
-
-
-def test_synaptic_flow_of_convolutions_is_conserved_at_every_channel() -> None:
-    with seeded(1):
-        model = nn.Sequential(
-            nn.Conv2d(2, 3, 3, bias=False), nn.BatchNorm2d(3), nn.ReLU(), nn.Conv2d(3, 4, 2), nn.AdaptiveAvgPool2d(1),
-            nn.Flatten(), nn.Linear(4, 2),
-        ).double()  # fmt: skip
-    mask, x = Mask.dense(model), torch.zeros(1, 2, 6, 6, dtype=torch.float64)
-    found = score("synflow:rounds=1", model, mask, Probe(batches=[(x, torch.zeros(1))], loss=F.mse_loss))
-    first, second, third = found.values()
-    assert torch.allclose(first.sum((1, 2, 3)), second.sum((0, 2, 3)), rtol=1e-12)
-    assert torch.allclose(second.sum((1, 2, 3)), third.sum(0), rtol=1e-12)
-
-
-def test_synaptic_flow_keeps_a_path_where_cuts_in_one_go_lose_a_layer() -> None:
-    """At one weight a layer, the most that can go, one path from an input to an output is left."""
-    model, seen = deep(30, 40, 40, 40, 2, bias=False), shaped(30)
-    mask = Mask.dense(model)
-    for name in ("magnitude", "snip", "synflow:rounds=1"):
-        with pytest.raises(Emptied):
-            Pruner(criterion=criterion_of(name))(model, mask, len(mask), seen)
-    left = Pruner(criterion=criterion_of("synflow"))(model, mask, len(mask), seen)
-    assert left.kept == dict.fromkeys(mask, 1)
-    path = torch.ones(30, dtype=torch.float64)
-    for name in left:
-        path = left[name].double() @ path
-    assert float(path.sum()) == 1.0
-
-
-@pytest.mark.parametrize("gain", [1e6, 1e-6, 1.0])
-def test_synaptic_flow_neither_overflows_nor_underflows(gain: float) -> None:
-    """Weights 10^6 times larger or smaller in 60 layers scale the flow by 10^360, and the scores by nothing."""
-    model = deep(*[5] * 61, bias=False)
-    mask = Mask.dense(model)
-    plain = flat(score("synflow:rounds=1", model, mask, shaped(5)))
-    with torch.no_grad():
-        for weight in model.parameters():
-            weight.mul_(gain)
-    found = flat(score("synflow:rounds=1", model, mask, shaped(5)))
-    assert torch.allclose(found, plain, rtol=1e-9)
-    assert bool((found > 0).all())
-
-
-@pytest.mark.parametrize("reason", ["softmax", "deep", "cut"])
-def test_a_network_through_which_nothing_flows_is_refused(reason: str) -> None:
-    model = deep(5, 5, 5) if reason != "deep" else deep(*[5] * 300)
-    if reason == "softmax":
-        model = nn.Sequential(model, nn.Softmax(1))  # what it puts out sums to 1 whatever goes in
-    if reason == "deep":
-        with torch.no_grad():
-            for weight in model.parameters():
-                weight.mul_(1e6)
-    if reason == "cut":
-        model[0].weight.data.zero_()
-    with pytest.raises(UsageError, match=r"synflow: nothing.*in round 1 of 1"):
-        score("synflow:rounds=1", model, Mask.dense(model), shaped(5))
-
-
-def test_synaptic_flow_takes_whole_numbers_for_inputs() -> None:
-    model = nn.Sequential(nn.Embedding(9, 6), nn.Flatten(), nn.Linear(18, 4), nn.ReLU(), nn.Linear(4, 2))
-    x = torch.randint(9, (5, 3))
-    seen = Probe(batches=[(x, torch.zeros(5, dtype=torch.int64))], loss=F.cross_entropy, keep=10)
-    found = score("synflow", model, Mask.dense(model), seen)
-    assert int((flat(found) >= 0).sum()) == 10

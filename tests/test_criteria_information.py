@@ -137,12 +137,13 @@ def test_the_unit_that_knows_the_answer_stays() -> None:
 
 
 def test_to_next_is_about_the_layer_behind() -> None:
-    model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2), nn.Tanh(), nn.Linear(2, 2)).double()
+    model = nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 2), nn.Tanh(), nn.Linear(2, 2)).double()
     with torch.no_grad():
+        model[0].weight.copy_(torch.eye(4))  # units that know nothing of each other
         model[2].weight.zero_()
         model[2].weight[:, 2] = torch.tensor([3.0, -1.0])  # the next layer listens to one unit only
         model[2].weight[1, 0] = 0.5
-    x = normal(300, 3)
+    x = normal(300, 4)
     seen = Probe(batches=[(x, torch.arange(300) % 2)], loss=F.cross_entropy)
     scores = MutualInformation(to_next=True)(model, Mask.dense(model), seen)
     hidden = [copula(model[:n](x).detach()) for n in (2, 4, 5)]

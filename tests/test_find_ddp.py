@@ -9,25 +9,37 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 TESTS = Path(__file__).parent
 
 
-def torchrun(store: Path, out: Path, die: int = 0, how: str = "together") -> list[dict[str, Any]]:
-    """What each rank has written; empty where the run was killed."""
-    out.mkdir()
+def torchrun(*tickets: tuple[Path, Path, int, str]) -> subprocess.CompletedProcess[str]:
+    """Two processes that find tickets one after the other: (store, folder, training to die in, how)."""
+    words = [str(word) for ticket in tickets for word in ticket]
+    for _, out, _, _ in tickets:
+        out.mkdir()
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command += [str(TESTS / "ddp_worker.py"), str(store), str(out), str(die), how]
     paths = os.pathsep.join([str(TESTS), str(TESTS.parent), os.environ.get("PYTHONPATH", "")])
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=200)
-    assert (done.returncode != 0) == bool(die), done.stderr[-3000:]
-    return [json.loads((out / f"{rank}.json").read_text()) for rank in (0, 1)] if not die else []
+    command += [str(TESTS / "ddp_worker.py"), *words]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=200)
 
 
-def test_two_processes_find_one_ticket_and_go_on_after_a_kill(tmp_path: Path) -> None:
-    torchrun(tmp_path / "a", tmp_path / "killed", die=3)
-    resumed = torchrun(tmp_path / "a", tmp_path / "resumed")
-    whole = torchrun(tmp_path / "b", tmp_path / "whole")
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, Any]]]:
+    """What each rank has written: resumed after a kill in the third training, undisturbed, and trained apart."""
+    place = tmp_path_factory.mktemp("ddp")
+    assert torchrun((place / "a", place / "killed", 3, "together")).returncode != 0
+    assert not list((place / "killed").iterdir())
+    names = {"resumed": ("a", "together"), "whole": ("b", "together"), "apart": ("c", "alone")}
+    done = torchrun(*((place / store, place / name, 0, how) for name, (store, how) in names.items()))
+    assert done.returncode == 0, done.stderr[-3000:]
+    return {name: [json.loads((place / name / f"{rank}.json").read_text()) for rank in (0, 1)] for name in names}
+
+
+def test_two_processes_find_one_ticket_and_go_on_after_a_kill(found: dict[str, list[dict[str, Any]]]) -> None:
+    resumed, whole = found["resumed"], found["whole"]
     for one, two in (resumed, whole):
         assert one == two and one["dirty"] == 0 and one["checked"] > 1000
         assert one["metrics"] == [0.0] * 4  # rank 0's word counts
@@ -36,6 +48,6 @@ def test_two_processes_find_one_ticket_and_go_on_after_a_kill(tmp_path: Path) ->
         assert resumed[0][name] == whole[0][name], name
 
 
-def test_processes_that_train_apart_are_refused(tmp_path: Path) -> None:
-    for found in torchrun(tmp_path / "a", tmp_path / "apart", how="alone"):
-        assert "of rank 1 and of rank 0 differ" in found["error"] and "level 0" in found["error"]
+def test_processes_that_train_apart_are_refused(found: dict[str, list[dict[str, Any]]]) -> None:
+    for one in found["apart"]:
+        assert "of rank 1 and of rank 0 differ" in one["error"] and "level 0" in one["error"]

@@ -66,6 +66,7 @@ FLOORS = {
     "tombola.recipes": 6,
     "tombola.league": 6,
     "tombola.planning": 6,
+    "tombola.stability": 6,
     "tombola.experiment": 6,
     "tombola.journal": 6,
     "tombola.preview": 6,
@@ -79,7 +80,7 @@ FLOORS = {
 UPWARDS = {
     ("tombola.requests", "tombola.pruning"): "a type only: a Prune carries its Pruner, and nothing here calls it",
     ("tombola.starts", "tombola.resets"): "a type only: a start carries its reset, and nothing here calls it",
-    ("tombola.executors.work", "tombola"): "__version__ only, which is provenance",
+    ("tombola.executors.fitting", "tombola"): "__version__ only, which is provenance",
     ("tombola.tickets.writing", "tombola"): "__version__ only, which is provenance",
     ("tombola.notes", "tombola"): "__version__ only, which is provenance",
 }

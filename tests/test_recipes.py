@@ -131,6 +131,10 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
 
 
 REFUSED: dict[str, list[object]] = {
+    "parts": [0, 2.0],
+    "precision": ["float16"],
+    "memory_format": ["nhwc"],
+    "augment": ["flip-crp"],
     "steps": [0, -1, 1.5, True, "10"],
     "batch_size": [0, -1, 1.5],
     "eval_every": [0, -1],

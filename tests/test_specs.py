@@ -105,7 +105,8 @@ def test_every_default_is_written() -> None:
     assert canonical(Plain()) == canonical(Plain(steps=10, rate=0.5, later=None, share=1))
     written = canonical(TRAINING)
     assert isinstance(written, dict)
-    assert set(written) == {"class", "schema"} | {f.name for f in fields(Training)}
+    later = {"augment", "precision", "memory_format", "parts"}
+    assert set(written) == {"class", "schema"} | {f.name for f in fields(Training)} - later
     assert written["optimizer"] == {
         "class": "Optimizer",
         "schema": 1,
@@ -133,6 +134,10 @@ def test_every_field_of_a_training_changes_its_digest() -> None:
         "normalise": "pixel",
         "validation": 5,
         "split_seed": 1,
+        "augment": "flip-crop",
+        "precision": "bfloat16",
+        "memory_format": "channels-last",
+        "parts": 2,
     }
     assert set(changes) == {f.name for f in fields(Training)}
     digests = {digest(replace(TRAINING, **{name: value})) for name, value in changes.items()}

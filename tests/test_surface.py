@@ -15,9 +15,10 @@ from tombola.criteria import CRITERIA
 from tombola.data import DATASETS, NORMALISATIONS
 from tombola.experiment import Experiment, prepare
 from tombola.lookup import request_digest
+from tombola.models.entries import INITIALIZERS
 from tombola.models.registry import MODELS
 from tombola.recipes import RECIPES, Recipe
-from tombola.requests import Fit, Gradual, Prune
+from tombola.requests import Fit, Gradual, Interpolate, Prune
 from tombola.resets import RESETS, RESETS_PRUNED
 from tombola.search import CONTROLS, SEARCHES
 from tombola.specs import digest
@@ -64,6 +65,11 @@ RESET_NAMES = [
     "redraw_losers",
 ]  # fmt: skip
 
+MODEL_NAMES = [
+    "lenet-300-100", "mlp", "conv-2", "conv-4", "conv-6", "resnet-20", "resnet-56", "vgg-16", "vgg-19", "resnet-18",
+    "resnet-50", "separable-20",
+]  # fmt: skip
+
 REGISTRIES: list[tuple[Any, list[str]]] = [
     (
         ALLOCATIONS,
@@ -84,10 +90,25 @@ REGISTRIES: list[tuple[Any, list[str]]] = [
     (CONTROLS, ["reinit", "shuffled", "small-dense", "untrained", "inverted", "random-labels", "random-inputs"]),
     (CRITERIA, CRITERIA_NAMES),
     (DATASETS, ["digits", "mnist", "fashion-mnist", "cifar-10"]),
-    (MODELS, ["lenet-300-100", "mlp"]),
+    (INITIALIZERS, ["glorot-normal", "glorot-uniform", "kaiming-normal", "kaiming-uniform", "gaussian", "orthogonal"]),
+    (MODELS, MODEL_NAMES),
     (NORMALISATIONS, ["unit", "pixel", "standard", "none"]),
     (OPTIMIZERS, ["adam", "adamw", "sgd"]),
-    (RECIPES, ["digits-lenet", "mnist-lenet", "fashion-lenet"]),
+    (
+        RECIPES,
+        [
+            "digits-lenet",
+            "mnist-lenet",
+            "fashion-lenet",
+            *(f"cifar-conv{layers}{kind}" for kind in ("", "-dropout") for layers in (2, 4, 6)),
+            *(f"cifar-{net}{kind}" for net in ("resnet20", "vgg19") for kind in ("", "-low", "-warmup")),
+            "cifar-vgg16",
+            "digits-conv2",
+            "fashion-conv2",
+            "digits-resnet",
+            "digits-separable",
+        ],
+    ),
     (RESETS, RESET_NAMES),
     (
         RESETS_PRUNED,
@@ -112,7 +133,7 @@ DEFAULTS: dict[str, Any] = {
     "summary": "",
     "data": "digits",
     "model": "lenet-300-100",
-    "net": {"hidden": (), "activation": "relu", "dropout": 0.0, "width": 1.0},
+    "net": {"hidden": (), "activation": "relu", "dropout": 0.0, "width": 1.0, "initializer": "", "norm_scale": "one"},
     "steps": 1200,
     "batch_size": 60,
     "loss": "cross-entropy",
@@ -133,6 +154,10 @@ DEFAULTS: dict[str, Any] = {
     "normalise": "unit",
     "validation": 0,
     "split_seed": 0,
+    "augment": "none",
+    "precision": "float32",
+    "memory_format": "contiguous",
+    "parts": 1,
     "search": "imp",
     "levels": 17,
     "schedule": "geometric",
@@ -240,6 +265,15 @@ def test_fields_of_requests() -> None:
         "gather": (),
         "dynamics": None,
         "keep": (),
+    }
+    assert surface(Interpolate) == {
+        "one": ...,
+        "other": ...,
+        "origin": ...,
+        "mask": ...,
+        "points": ...,
+        "recompute": ...,
+        "examples": ...,
     }
     assert surface(Gradual) == {"pruner": ..., "keeps": ..., "seed": ..., "probe": None}
     assert {moment.value for moment in Moment} == {"init", "early-stop", "end"}

@@ -13,7 +13,7 @@ from tombola.starts import At, Moment
 if TYPE_CHECKING:
     from tombola.masks import Mask
 
-__all__ = ["Answer", "Curve", "Point", "Pruned", "Trained"]
+__all__ = ["Answer", "Curve", "Interpolated", "Mixed", "Point", "Pruned", "Trained"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -126,4 +126,39 @@ class Pruned:
     state: str | None = None
 
 
-Answer = Trained | Pruned
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Mixed:
+    """The network at (1 - alpha) * one + alpha * other. Errors are shares of wrong predictions; losses are means, None
+    where not finite."""
+
+    alpha: float
+    train_loss: float | None
+    train_error: float
+    test_loss: float | None
+    test_error: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Interpolated:
+    """The answer to an `Interpolate`.
+
+    Args:
+        own: along the line, with the networks' own batch-norm statistics interpolated like weights.
+        recomputed: the same with those statistics computed anew at each point; empty for a network without any.
+        distance: |one - other| over the weights that were asked for.
+        angle: between them as vectors, in degrees; None where one of them is 0.
+        ways: |one - origin| and |other - origin|; empty without an origin.
+        weights: how many were compared.
+    """
+
+    request: str
+    own: tuple[Mixed, ...]
+    recomputed: tuple[Mixed, ...]
+    distance: float
+    angle: float | None
+    ways: tuple[float, ...]
+    weights: int
+    seconds: float = 0.0
+
+
+Answer = Trained | Pruned | Interpolated

@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "show": ("tombola.commands.show", "show an experiment, or a recipe (--toml: as a file to edit)"),
     "report": ("tombola.commands.report", "write the HTML page of an experiment"),
     "verdict": ("tombola.commands.verdict", "judge an experiment: is it a winning ticket, and how sure is that"),
+    "stability": ("tombola.commands.stability", "train again in another order: do networks end in the same valley"),
     "compare": ("tombola.commands.compare", "lay several experiments over each other"),
     "league": ("tombola.commands.league", "rank all criteria, allocations, resets and at-init methods, with intervals"),
     "export": ("tombola.commands.export", "write an experiment's numbers as CSV or JSON"),

@@ -23,7 +23,7 @@ VARIANTS = ("avx512", "avx2", "generic")
 VARIABLE = "TOMBOLA_NATIVE"
 """The environment variable that forces a variant."""
 
-ABI = 1
+ABI = 2
 """What the functions of the libraries take and return, as a number: TOMBOLA_ABI of tombola/native/c/export.h."""
 
 _FOLDER = Path(__file__).parent / "native"

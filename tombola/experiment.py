@@ -12,7 +12,8 @@ from tombola.analysis.document import results_document
 from tombola.criteria import needs_of
 from tombola.data import Dataset, load
 from tombola.errors import UsageError, suggest
-from tombola.executors import Inline, Pool
+from tombola.executors.base import Executor
+from tombola.executors.choosing import executor_for
 from tombola.executors.work import provenance
 from tombola.journal import Journal
 from tombola.models.registry import MODELS
@@ -28,6 +29,7 @@ from tombola.streams import derive
 from tombola.tasks import Supervised, Task
 from tombola.training.engine import EngineName
 from tombola.training.loop import CHECKPOINT_SECONDS
+from tombola.training.scale import Capture, StackWidth, check_stack
 from tombola.watching import Silent
 
 if TYPE_CHECKING:
@@ -67,6 +69,8 @@ def prepare(
     device: str = "cpu",
     engine: EngineName = "auto",
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    capture: Capture = "auto",
+    deterministic: bool = False,
     quiet: bool = True,
 ) -> Experiment:
     """Read the data, build the network once, and check that every level can be reached.
@@ -77,6 +81,8 @@ def prepare(
         data_dir: where the recipe's data are looked for.
         engine: native, torch, or auto: native where it knows the network, else torch.
         checkpoint_seconds: between two checkpoints of a training.
+        capture: whether torch's steps are recorded: auto (on a CUDA device), on, off.
+        deterministic: deterministic kernels alone.
 
     Raises:
         UsageError: whatever in recipe, data, network and engine does not fit together.
@@ -91,6 +97,8 @@ def prepare(
         device=device,
         engine=engine,
         checkpoint_seconds=checkpoint_seconds,
+        capture=capture,
+        deterministic=deterministic,
     )
     return on_task(recipe, task)
 
@@ -103,7 +111,8 @@ def on_task(recipe: Recipe, task: Supervised) -> Experiment:
     """
     engine = task.engine
     not_native = task.not_native  # first of all: an engine that cannot train the network is refused
-    template = plan_of(recipe, task.prunable(Scope(protect=recipe.protect)))
+    dense = task.prunable(Scope(protect=recipe.protect))
+    template = plan_of(recipe, dense, task.prunable(Scope()).total - dense.total)
     if needs_of(template.pruner.criterion).data:
         task.probe(0, recipe.probe)  # what cannot be drawn is said before anything is trained
     beyond = {
@@ -139,7 +148,8 @@ class Results:
     Args:
         experiment: the digest that `tombola show`, `report` and `export` take.
         document: every number (schema 1, as `tombola run --json` writes it).
-        computed: requests that were computed now; the others were in the store.
+        computed: requests that were computed now, or again up to a state that was not kept.
+        requests: different requests of the experiment; those that were not computed now were in the store.
         failures: requests that could not be computed, with their causes.
         ended: replicates that ended before their last level, with the causes.
     """
@@ -147,6 +157,7 @@ class Results:
     experiment: str
     document: dict[str, Any]
     computed: int = field(default=0, compare=False)  # how it came about, not what came out
+    requests: int = field(default=0, compare=False)
     failures: tuple[Failure, ...] = ()
     ended: tuple[Failure, ...] = ()
 
@@ -158,6 +169,7 @@ def run_experiment(
     workers: int = 1,
     device: str = "cpu",
     threads: int = 1,
+    stack: StackWidth = "auto",
     watcher: Watcher | None = None,
     command: str = "",
 ) -> Results:
@@ -166,6 +178,7 @@ def run_experiment(
     Args:
         workers: processes; 1: this one.
         threads: of torch, in each.
+        stack: fits that train as one; auto: as many as a GPU holds, and 1 elsewhere.
         watcher: is told how it goes on.
         command: noted in the store, to be run again.
 
@@ -174,21 +187,23 @@ def run_experiment(
         KeyboardInterrupt: interrupted; the same call goes on from the last checkpoints.
     """
     inner = watcher or Silent()
-    if workers > 1:
-        executor: Inline | Pool = Pool(
-            experiment.task, store, workers=workers, on_progress=inner.progress, device=device, threads=threads
-        )
-    else:
-        executor = Inline(experiment.task, store, on_progress=inner.progress, device=device, threads=threads)
+    check_stack(stack, engine=experiment.engine, workers=workers)
+    executor = executor_for(
+        experiment.task,
+        store,
+        workers=workers,
+        stack=stack,
+        on_progress=inner.progress,
+        device=device,
+        threads=threads,
+    )
     with store.together():
         return _drive(
             experiment, store, executor, inner, Journal(store, experiment, provenance(device, threads), command)
         )
 
 
-def _drive(
-    experiment: Experiment, store: Store, executor: Inline | Pool, watcher: Watcher, journal: Journal
-) -> Results:
+def _drive(experiment: Experiment, store: Store, executor: Executor, watcher: Watcher, journal: Journal) -> Results:
     searches = experiment.searches()
     runner = Runner(
         experiment.task.fingerprint,
@@ -209,6 +224,7 @@ def _drive(
         experiment=experiment.digest,
         document=results_document(experiment.digest, content, store),
         computed=runner.computed,
+        requests=len({row.request for row in runner.rows}),
         failures=tuple(runner.failures),
         ended=tuple(runner.ended),
     )
@@ -223,6 +239,9 @@ def run(
     workers: int = 1,
     device: str = "cpu",
     engine: EngineName = "auto",
+    stack: StackWidth = "auto",
+    capture: Capture = "auto",
+    deterministic: bool = False,
     data_dir: str | Path | None = None,
     watcher: Watcher | None = None,
     **changes: Any,
@@ -237,6 +256,9 @@ def run(
         workers: processes; with more than 1, a script needs its `if __name__ == "__main__":`.
         device: "cpu", "cuda", "auto", ...
         engine: "native", "torch", or "auto": native where it knows the network, else torch.
+        stack: how many fits train as one; "auto": as many as a GPU holds, and 1 elsewhere.
+        capture: whether torch's steps are recorded: "auto" (on a CUDA device), "on", "off".
+        deterministic: deterministic kernels alone; what has none is refused.
         data_dir: where the recipe's data are looked for.
         watcher: is told how it goes on (`tombola.watching`).
         changes: fields of the recipe: `levels=3, replicates=2, optimizer=Optimizer(lr=0.01)`.
@@ -272,6 +294,8 @@ def run(
         data_dir=data_dir,
         device=device,
         engine=engine,
+        capture=capture,
+        deterministic=deterministic,
     )
     place = Store(store, report=lambda line: print(f"tombola: {line}", file=sys.stderr))
-    return run_experiment(experiment, place, workers=workers, device=device, watcher=watcher)
+    return run_experiment(experiment, place, workers=workers, device=device, stack=stack, watcher=watcher)

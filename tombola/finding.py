@@ -86,6 +86,7 @@ def find_ticket(
         TombolaError: an argument, model or loop that cannot give a ticket; names the fix. No hook is left behind.
 
     >>> import torch
+    >>> _ = torch.manual_seed(0)
     >>> x = torch.randn(64, 6)
     >>> def train(model):
     ...     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)

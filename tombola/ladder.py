@@ -70,16 +70,26 @@ def budgets(dense: Mask, allocation: str | Allocation, rate: float, levels: int 
     [100, 80, 64]
     """
     chosen = allocation_of(allocation, {"rate": rate})
+    slow = fast = rate
     if isinstance(chosen, Layerwise):
         start, rates = dense.kept, chosen.rates(dense)
+        slow, fast = sorted((rate, chosen.conv or rate))
     else:
         start, rates = {"all layers": dense.alive}, {"all layers": rate}
-    wanted = math.ceil(math.log(least) / math.log(1 - rate)) if levels is None else levels
+    wanted = levels
+    if wanted is None:
+        first, last = (math.ceil(math.log(least) / math.log(1 - one)) for one in (fast, slow))
+        enough = (n for n in range(first, last) if _density(start, rates, n) <= least)
+        wanted = next(enough, last)
     ladder = geometric(start, rates, min(wanted, dense.alive))
     while levels is None and len(ladder) > 1 and not _goes(start, ladder):
         ladder.pop()
     check_ladder(start, ladder)
     return chosen, [dense.alive, *(sum(counts.values()) for counts in ladder)]
+
+
+def _density(start: Mapping[str, int], rates: Mapping[str, float], level: int) -> float:
+    return sum(n * (1 - rates[name]) ** level for name, n in start.items()) / sum(start.values())
 
 
 def _goes(start: Mapping[str, int], ladder: list[dict[str, int]]) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tombola.answers import Answer, Pruned
+from tombola.answers import Answer, Pruned, Trained
 from tombola.executors.base import Job
 from tombola.executors.work import packed_under, unmet
 from tombola.requests import Fit, Request
@@ -51,6 +51,6 @@ def _jobs(task_fingerprint: str, request: Request, engine: str) -> Iterator[Job]
 def _whole(request: Request, answer: Answer, store: Store) -> bool:
     if isinstance(answer, Pruned):
         return answer.state is None or store.has(answer.state)
-    if not isinstance(request, Fit):
+    if not isinstance(request, Fit) or not isinstance(answer, Trained):
         return True
     return store.has_mask(packed_under(request)) and not unmet(request, answer, store)

@@ -26,11 +26,12 @@ from tombola.streams import stream
 __all__ = ["plan_of"]
 
 
-def plan_of(recipe: Recipe, dense: Mask) -> Plan:
+def plan_of(recipe: Recipe, dense: Mask, protected: int = 0) -> Plan:
     """The plan of all replicates, with seed 0.
 
     Args:
         dense: the mask of level 0.
+        protected: weights outside of it that could be pruned, and are protected.
 
     Raises:
         UsageError: parts of the recipe do not go together, or with these weights.
@@ -53,6 +54,7 @@ def plan_of(recipe: Recipe, dense: Mask) -> Plan:
         controls=recipe.controls,
         draws=recipe.draws,
         cuts=cuts,
+        protected=protected,
     )
     check_plan(plan)
     return plan

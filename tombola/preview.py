@@ -7,24 +7,26 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 
 from tombola.analysis.document import PLAYED
-from tombola.answers import Answer, Curve, Pruned, Trained
+from tombola.answers import Answer, Curve, Interpolated, Pruned, Trained
 from tombola.errors import TombolaError
 from tombola.executors.work import packed_under
 from tombola.experiment import Experiment
 from tombola.lookup import look_up
 from tombola.masks import Mask
-from tombola.requests import CUT, GRADUAL, Arm, Fit, Prune, Request, Round
+from tombola.requests import CUT, GRADUAL, Arm, Fit, Prune, Request, Round, Search
 from tombola.starts import Init
 from tombola.store import Store
 from tombola.tasks import Supervised, Task
+from tombola.training.engine import EngineName
 from tombola.training.loop import silent
 from tombola.training.state import state_of
 
-__all__ = ["Asked", "Cost", "Preview", "asked", "measure", "preview", "sum_of"]
+__all__ = ["Asked", "Cost", "Preview", "Searching", "asked", "measure", "preview", "sum_of"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,12 +68,14 @@ class Asked:
     """A request that a search makes, as far as that can be told beforehand.
 
     Args:
+        replicate: number of the search.
         digest: of it; where no pruning is stored yet, masks in it are made up.
         stored: whether its answer is there.
         cut: digest of the pruning that its mask comes from; empty: from none of its level.
     """
 
     level: int
+    replicate: int
     arm: Arm
     request: Request
     digest: str
@@ -79,9 +83,24 @@ class Asked:
     cut: str = ""
 
 
-def asked(experiment: Experiment, store: Store | None) -> Iterator[Asked]:
+class Searching(Protocol):
+    """An experiment, or whatever else consists of searches on a task."""
+
+    @property
+    def task(self) -> Task:
+        """What requests are about."""
+
+    @property
+    def engine(self) -> EngineName:
+        """Whose answers count."""
+
+    def searches(self) -> Mapping[int, Search]:
+        """Number -> a fresh search."""
+
+
+def asked(experiment: Searching, store: Store | None) -> Iterator[Asked]:
     """What the searches of an experiment ask for, with answers from the store, and made-up ones where it has none."""
-    for search in experiment.searches().values():
+    for replicate, search in experiment.searches().items():
         answers: dict[Arm, Answer] | None = None
         cuts: dict[str, str] = {}
         with contextlib.suppress(TombolaError, StopIteration):
@@ -93,6 +112,7 @@ def asked(experiment: Experiment, store: Store | None) -> Iterator[Asked]:
                     cut = cuts.get(f"cut-{arm.name}", cuts.get(CUT.name, "")) if isinstance(request, Fit) else ""
                     yield Asked(
                         level=round_.level,
+                        replicate=replicate,
                         arm=arm,
                         request=request,
                         digest=job.digest,
@@ -101,7 +121,9 @@ def asked(experiment: Experiment, store: Store | None) -> Iterator[Asked]:
                     )
                     if waits:
                         answers[arm] = known or (store and store.get(job.digest)) or _made_up(job.digest, request)
-                        masks = isinstance(request, Prune) or request.dynamics is not None
+                        masks = isinstance(request, Prune) or (
+                            isinstance(request, Fit) and request.dynamics is not None
+                        )
                         cuts |= {CUT.name if arm == GRADUAL else arm.name: job.digest} if masks else {}
 
 
@@ -149,7 +171,9 @@ def _made_up(name: str, request: Request) -> Answer:
         if request.dynamics is not None and request.mask is not None:
             mask = _thinned(request.mask, request.dynamics.keeps[-1][1])
         return Trained(request=name, first=request.first, last=request.last, curve=Curve(), mask=mask)
-    return Pruned(request=name, mask=_thinned(request.mask, request.keep))
+    if isinstance(request, Prune):
+        return Pruned(request=name, mask=_thinned(request.mask, request.keep))
+    return Interpolated(request=name, own=(), recomputed=(), distance=0.0, angle=0.0, ways=(), weights=0)
 
 
 def _thinned(mask: Mask, keep: int) -> Mask:

@@ -23,6 +23,7 @@ _CALLED_WITH = {
     "schedule": ("level", "levels"),
     "reset": ("ground",),
     "reset_pruned": ("ground",),
+    "augment": ("x", "key"),
 }
 """What errors call it -> what it is given; one of the user's own is asked beforehand whether it takes that."""
 

@@ -26,6 +26,7 @@ __all__ = [
     "Fit",
     "Found",
     "Gradual",
+    "Interpolate",
     "Place",
     "ProbeSpec",
     "Prune",
@@ -168,12 +169,45 @@ class Prune:
     probe: ProbeSpec | None = added(None)
 
 
-Request = Fit | Prune
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Interpolate:
+    """Walk in a straight line from one state to another, and measure the network on the way and how far it is.
+
+    Args:
+        one, other: the two ends.
+        origin: where both set out; their ways from there are measured too.
+        mask: which weights distances and angle are of.
+        points: how many on the line, evenly spaced, both ends among them, 3 or more; 0: distances alone.
+        recompute: training examples for which batch-norm statistics are computed anew at each point, 2 or more.
+        examples: training examples that are measured, 1 or more; where there are fewer, all.
+    """
+
+    one: Start
+    other: Start
+    origin: Start | None
+    mask: Mask
+    points: int
+    recompute: int
+    examples: int
+
+    def __post_init__(self) -> None:
+        if self.points and self.points < 3:
+            raise UsageError(f"points is {self.points}; expected 3 or more, or there is nothing between the ends.")
+        for name, least in (("recompute", 2), ("examples", 1)):
+            if getattr(self, name) < least:
+                raise UsageError(f"{name} is {getattr(self, name)}; expected {least} training examples or more.")
+
+
+Request = Fit | Prune | Interpolate
 
 
 def references(request: Request) -> tuple[Start, ...]:
     """Everything that a request starts from or compares with, those that other starts are made of included."""
-    rest: list[Start | None] = [request.start, request.frozen if isinstance(request, Fit) else request.initial]
+    rest: list[Start | None]
+    if isinstance(request, Interpolate):
+        rest = [request.one, request.other, request.origin]
+    else:
+        rest = [request.start, request.frozen if isinstance(request, Fit) else request.initial]
     found: list[Start] = []
     while rest:
         start = rest.pop(0)

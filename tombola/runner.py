@@ -193,7 +193,7 @@ class Runner:
     def _submit(self, *, waited_for: bool = False) -> None:
         """Hand out jobs, as many as the executor takes; or only those that searches wait for."""
         while self._queue and self._executor.free() and not (waited_for and self._queue[0][0][0]):
-            _, name = heapq.heappop(self._queue)
+            (aside, *_), name = heapq.heappop(self._queue)
             pending = self._pending.get(name)
             if pending is None or pending.running or name in {n for _, n in self._later}:
                 continue
@@ -202,7 +202,7 @@ class Runner:
                 self._make_again(name, needs)
                 continue
             pending.running = True
-            self._executor.submit(pending.job)
+            self._executor.submit(replace(pending.job, aside=aside))
             self._watcher.started(pending.job)
 
     def _lacking(self, request: Request) -> At | Adjusted | None:

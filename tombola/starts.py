@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from tombola.masks import Mask
     from tombola.resets import Remake
 
-__all__ = ["Adjusted", "At", "Init", "Made", "Moment", "Start"]
+__all__ = ["Adjusted", "At", "Init", "Made", "Moment", "Start", "landmarks"]
 
 
 class Moment(Enum):
@@ -70,3 +70,16 @@ class Made:
 
 
 Start = Init | At | Adjusted | Made
+
+
+def landmarks(steps: int) -> tuple[int, ...]:
+    """Steps of a dense training whose states are kept for later experiments: 0, 100, 500, 1,000, 5,000, ...
+
+    >>> landmarks(6000)
+    (0, 100, 500, 1000, 5000)
+    """
+    found, mark = [0], 100
+    while mark <= steps:
+        found += [m for m in (mark, 5 * mark) if m <= steps]
+        mark *= 10
+    return tuple(found)

@@ -20,12 +20,12 @@ from torch import Tensor
 
 from tombola.errors import UsageError
 
-__all__ = ["Key", "derive", "key", "seeded", "stream", "uniform", "words"]
+__all__ = ["Key", "derive", "key", "keys", "seeded", "stream", "uniform", "words"]
 
 Key = tuple[int, int]
 """Two words in [0, 2**32): all that `uniform` needs beside the index."""
 
-_Words = TypeVar("_Words", int, Tensor, npt.NDArray[np.uint32])
+_Words = TypeVar("_Words", int, Tensor, npt.NDArray[np.uint32], npt.NDArray[np.int64])
 
 _WORD = 0xFFFFFFFF
 _GOLDEN = 0x9E3779B9
@@ -139,6 +139,15 @@ def key(seed: int, purpose: str, step: int) -> Key:
     return _mix(a + step * _GOLDEN), _mix(b + step * _FIRST)
 
 
+def keys(words: npt.NDArray[np.int64], step: int) -> npt.NDArray[np.int64]:
+    """The keys of one step for many pairs a, b of `words` at once; shape (..., 2), a new array.
+
+    >>> tuple(keys(np.array([words(7, "dropout")], np.int64), 5)[0].tolist()) == key(7, "dropout", 5)
+    True
+    """
+    return _mix(words + np.array([step * _GOLDEN & _WORD, step * _FIRST & _WORD], np.int64))
+
+
 def words(seed: int, purpose: str) -> Key:
     """a and b of `key`: what an engine that makes its own keys starts from.
 
@@ -149,7 +158,7 @@ def words(seed: int, purpose: str) -> Key:
     return int.from_bytes(hashed[:4], "little"), int.from_bytes(hashed[4:8], "little")
 
 
-def uniform(key: Key, shape: int | Sequence[int], device: torch.device | str | None = None) -> Tensor:
+def uniform(key: Key | Tensor, shape: int | Sequence[int], device: torch.device | str | None = None) -> Tensor:
     """Numbers in [0, 1) that are a pure function of key and index, the same on every device and in C.
 
     In uint32 arithmetic (products and sums modulo 2**32, shifts fill with 0), with i the row-major index:
@@ -158,7 +167,8 @@ def uniform(key: Key, shape: int | Sequence[int], device: torch.device | str | N
         u[i] = (mix(mix(i * 0x9E3779B9 + key[0]) ^ key[1]) >> 8) * 2**-24
 
     Args:
-        key: two words, from `key(seed, purpose, step)`.
+        key: two words, from `key(seed, purpose, step)`, or an int64 tensor of them, shape (2,), on the device: what is
+            recorded once (a CUDA graph) or computed for many at once (vmap) then follows what the tensor holds.
         shape: a count or a shape, at most 2**32 numbers in all.
         device: where the numbers are made; the default is the CPU.
 
@@ -176,7 +186,10 @@ def uniform(key: Key, shape: int | Sequence[int], device: torch.device | str | N
     count = int(np.prod(sizes, dtype=object))
     if count > _WORD + 1:
         raise UsageError(f"{count} numbers of one key are asked for; at most 2**32 have an index")
-    if torch.device(device or "cpu").type == "cpu":
+    if isinstance(key, Tensor):
+        h = torch.arange(count, dtype=torch.int64, device=device) * _GOLDEN + key[0]  # a new one: vmap forbids in place
+        mixed = (_mix(_mix(h) ^ key[1]) >> 8).to(torch.float32)
+    elif torch.device(device or "cpu").type == "cpu":
         # numpy has full uint32 arithmetic, and with it a third of the time.
         mixed = torch.from_numpy(_hash(np.arange(count, dtype=np.uint32), key).astype(np.float32))
     else:

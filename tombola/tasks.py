@@ -3,40 +3,49 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import nn
 
+from tombola.answers import Interpolated
 from tombola.criteria import Probe
 from tombola.criteria.paths import on_path
 from tombola.data import NORMALISATIONS, Dataset, Split, split
+from tombola.data.augmentation import augmentation_of
 from tombola.errors import UsageError, suggest
 from tombola.masks import Mask
 from tombola.models.costs import uses_per_weight
 from tombola.models.imported import build_imported, import_factory, source_digest
 from tombola.models.net import Net
 from tombola.models.registry import MODELS
-from tombola.requests import Fit, ProbeSpec
-from tombola.scopes import Scope
+from tombola.requests import Fit, Interpolate, ProbeSpec
+from tombola.scopes import Scope, prunable
 from tombola.specs import digest
 from tombola.starts import Init
 from tombola.streams import seeded
 from tombola.tensors import digest_tensors
+from tombola.training.captured import Captured, not_captured
 from tombola.training.checkpoint import Checkpoint
+from tombola.training.determinism import deterministic, fix_workspace
 from tombola.training.device import resolve_device
 from tombola.training.engine import ENGINES, EngineName, MakeEngine, check_engine
 from tombola.training.examples import probe_of
+from tombola.training.interpolation import interpolate
 from tombola.training.loop import CHECKPOINT_SECONDS, Events, Measured, train
 from tombola.training.reference import Reference
+from tombola.training.scale import Capture, check_capture
 from tombola.training.sets import Sets, prepare
 from tombola.training.settings import Training
+from tombola.training.single import check_single
+from tombola.training.stacking import lanes_for, peak_memory, why_not_stacked
 from tombola.training.state import State, load_state, state_of
+from tombola.training.together import train_many
 
-__all__ = ["Metric", "Supervised", "Task"]
+__all__ = ["Metric", "Stacking", "Supervised", "Task"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,6 +97,33 @@ class Task(Protocol):
     ) -> Measured:
         """Train the weights `start` as `fit` says; by this engine where one is named, else by the task's own choice."""
 
+    def interpolate(
+        self, request: Interpolate, one: State, other: State, origin: State | None, *, stopping: Callable[[], bool]
+    ) -> Interpolated:
+        """Measure the network on the line between two states; the answer's `request` is left empty."""
+
+
+@runtime_checkable
+class Stacking(Task, Protocol):
+    """A task that can train several fits as one; others train them one by one."""
+
+    def why_not_stacked(self) -> str | None:
+        """Why fits do not stack here, as a clause; None: they do."""
+
+    def lanes(self) -> int:
+        """How many fits at once the device has memory for."""
+
+    def fit_many(
+        self,
+        fits: Sequence[Fit],
+        starts: Sequence[State],
+        *,
+        events: Sequence[Events],
+        resume: Sequence[Checkpoint | None] = (),
+        width: int | None = None,
+    ) -> list[Measured]:
+        """Train fits of equal `tombola.training.stacking.stack_key` as one (`tombola.training.together`)."""
+
 
 @dataclass(kw_only=True, eq=False)
 class Supervised:
@@ -102,6 +138,8 @@ class Supervised:
         device: where ("cpu", "cuda", ...); no part of the identity.
         engine: native, torch, or the native trainer where it knows the network and else torch; no part of the identity.
         checkpoint_seconds: between two checkpoints of a training; no part of the identity.
+        capture: whether steps are recorded (`tombola.training.capture`); no part of the identity.
+        deterministic: deterministic kernels alone (`tombola.training.determinism`); no part of the identity.
 
     Raises:
         UsageError: the network cannot be built, or its output does not fit the labels.
@@ -114,9 +152,14 @@ class Supervised:
     device: str = "cpu"
     engine: EngineName = "auto"
     checkpoint_seconds: float = CHECKPOINT_SECONDS
+    capture: Capture = "auto"
+    deterministic: bool = False
 
     def __post_init__(self) -> None:
         check_engine(self.engine)
+        check_capture(self.capture)
+        if self.deterministic:
+            fix_workspace()  # before anything is computed: CUDA reads it once
         self._sets: Sets | None = None
         self._dense: dict[tuple[Scope, int | None], Mask] = {}
         self._narrowed: dict[int, Net] = {}
@@ -198,7 +241,9 @@ class Supervised:
 
     def _weights(self, width: float) -> int:
         net = replace(self.net, width=width)
-        return Mask.dense(MODELS[str(self.model)](self.dataset.input_shape, self.outputs, net, 0)).total
+        with torch.device("meta"):  # shapes alone: many widths are tried, and numbers would be drawn for each
+            model = MODELS[str(self.model)](self.dataset.input_shape, self.outputs, net, 0)
+        return sum(weight.numel() for weight in prunable(model, Scope()).values())
 
     def prunable(self, scope: Scope, *, at_most: int | None = None) -> Mask:
         """The dense mask of the network, or of its narrower form."""
@@ -254,7 +299,9 @@ class Supervised:
         """
         if self.engine == "native" and self._unknown is not None:
             raise UsageError(f"The native engine cannot train this: {self._unknown}. Use --engine auto.")
-        return "torch was asked for" if self.engine == "torch" else self._unknown
+        if self.engine == "torch":
+            return "torch was asked for"
+        return self._unknown or (self._unwise if self.engine == "auto" else None)
 
     def _reason(self, named: str) -> str | None:
         """Why the engine that a stored training names is not the native one; None: it is."""
@@ -274,6 +321,13 @@ class Supervised:
         from tombola.native import why_not
 
         return why_not(self.build(0), self.sets, self.training)
+
+    @cached_property
+    def _unwise(self) -> str | None:
+        """Why torch is chosen though the native trainer knows the network."""
+        from tombola.native.fits import unwise
+
+        return unwise(self.build(0))
 
     def fit(
         self,
@@ -305,25 +359,102 @@ class Supervised:
         model = self.build(0, at_most=fit.start.at_most if isinstance(fit.start, Init) else None)
         load_state(model, start)
         model.to(resolve_device(self.device))
-        measured = train(
-            model,
-            fit,
-            sets=self.sets,
-            training=self.training,
-            prunable=Mask.dense(model),
-            events=events,
-            resume=resume,
-            checkpoint_seconds=self.checkpoint_seconds,
-            engine=make,
-        )
         because = {} if reason is None else {"not_native": reason}
+        if reason is not None and self._captures:
+            against = not_captured(model, fit)
+            make = Captured if against is None else Reference
+            because |= {} if against is None else {"not_captured": against}
+        with deterministic(self.deterministic):
+            measured = train(
+                model,
+                fit,
+                sets=self.sets,
+                training=self.training,
+                prunable=Mask.dense(model),
+                events=events,
+                resume=resume,
+                checkpoint_seconds=self.checkpoint_seconds,
+                engine=make,
+            )
         return replace(measured, provenance={**measured.provenance, **because})
+
+    @property
+    def _captures(self) -> bool:
+        return self.capture == "on" or (self.capture == "auto" and resolve_device(self.device).type == "cuda")
+
+    def why_not_stacked(self) -> str | None:
+        """Why fits do not stack here, as a clause; None: they do. An engine asked for by name trains one by one."""
+        return self._unstacked if self.engine == "auto" else f"the {self.engine} engine was asked for"
+
+    @cached_property
+    def _unstacked(self) -> str | None:
+        with deterministic(self.deterministic):
+            return why_not_stacked(self.build(0).to(resolve_device(self.device)), self.sets, self.training)
+
+    def lanes(self) -> int:
+        """How many fits at once a GPU has memory for; elsewhere 1, for nothing is gained."""
+        device = resolve_device(self.device)
+        if device.type != "cuda":
+            return 1
+        with deterministic(self.deterministic):
+            return lanes_for(self.build(0).to(device), self.sets, self.training, measure=peak_memory(device))
+
+    def fit_many(
+        self,
+        fits: Sequence[Fit],
+        starts: Sequence[State],
+        *,
+        events: Sequence[Events],
+        resume: Sequence[Checkpoint | None] = (),
+        width: int | None = None,
+    ) -> list[Measured]:
+        """Train fits of equal `tombola.training.stacking.stack_key` as one (`tombola.training.together`).
+
+        Raises:
+            UsageError: the network does not stack, or a start is of another network.
+            torch.OutOfMemoryError: the device does not hold so many at once.
+        """
+        reason = self.why_not_stacked()
+        if reason is not None:
+            raise UsageError(f"These fits cannot be trained as one: {reason}. Use --stack 1.")
+        model = self.build(0)
+        for start in starts:
+            load_state(model, start)  # names and shapes fit
+        model.to(resolve_device(self.device))
+        with deterministic(self.deterministic):
+            return train_many(
+                model,
+                fits,
+                starts,
+                sets=self.sets,
+                training=self.training,
+                prunable=Mask.dense(model),
+                events=events,
+                resume=resume,
+                checkpoint_seconds=self.checkpoint_seconds,
+                width=width,
+                capture=self._captures,
+            )
+
+    def interpolate(
+        self, request: Interpolate, one: State, other: State, origin: State | None, *, stopping: Callable[[], bool]
+    ) -> Interpolated:
+        """Measure the network on the line between two states (`tombola.training.interpolation`).
+
+        Raises:
+            Stopped: `stopping()` said so.
+        """
+        model = self.build(0).to(resolve_device(self.device))
+        return interpolate(
+            model, request, one, other, origin, sets=self.sets, training=self.training, stopping=stopping
+        )
 
     def _check(self) -> None:
         """One forward and loss over two examples: what does not fit is said before anything is trained."""
         if self.training.normalise not in NORMALISATIONS:
             known = suggest(self.training.normalise, NORMALISATIONS)
             raise UsageError(f"Unknown normalisation {self.training.normalise!r}. {known}")
+        augmentation_of(self.training.augment, self.dataset.input_shape)
         sets = prepare(self.dataset, self.training, torch.device("cpu"))  # splits, and looks at every training input
         if resolve_device(self.device).type == "cpu":
             self._sets = sets
@@ -340,6 +471,8 @@ class Supervised:
         except Exception as error:  # whatever a user's forward raises
             reason = f"{type(error).__name__}: {error}"
             raise UsageError(f"The model cannot read inputs of shape {tuple(x.shape)}: {reason}") from error
+        if self.training.batch_size // self.training.parts == 1:
+            check_single(model, x[:1].to(next(model.parameters()).dtype))
         fitting = {(len(x), self.outputs)} | (set() if self.dataset.classes else {tuple(y.shape)})
         if not isinstance(outputs, torch.Tensor) or tuple(outputs.shape) not in fitting:
             got = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__

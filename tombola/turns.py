@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tombola.requests import Arm, Place, Prune, Request
+from tombola.requests import Arm, Fit, Place, Request
 from tombola.starts import Init
 
 __all__ = ["NOWHERE", "Turn", "turn"]
@@ -21,7 +21,7 @@ def turn(request: Request, place: Place, waited_for: bool) -> Turn:
 
 def _work(request: Request) -> float:
     """Steps times weights; a network as it is counts as larger than every other one."""
-    if isinstance(request, Prune):
+    if not isinstance(request, Fit):
         return 0.0
     narrowed = request.start.at_most if isinstance(request.start, Init) else None
     weights = request.mask.alive if request.mask is not None else narrowed

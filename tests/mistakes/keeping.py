@@ -19,13 +19,13 @@ MUTANTS = (
         file="shelf.py",
         good='        said = {"key": self.key, "start"',
         bad='        said = {"key": "", "start"',
-        tests="tests/test_finding.py",
+        tests="tests/test_finding_store.py",
     ),
     Mutant(
         name="a damaged level is used",
         file="shelf.py",
         good="        if hashlib.sha256(data).hexdigest() != sha256:\n",
         bad="        if False:\n",
-        tests="tests/test_finding.py",
+        tests="tests/test_finding_store.py",
     ),
 )

@@ -112,14 +112,14 @@ MUTANTS = (
         file="criteria/synflow.py",
         good="                weight.zero_()\n",
         bad="                weight.abs_()\n",
-        tests="tests/test_criteria_gradients.py",
+        tests="tests/test_criteria_synflow.py",
     ),
     Mutant(
         name="SynFlow overflows in deep networks",
         file="criteria/synflow.py",
         good="_POWERS = (0, -900, 900)",
         bad="_POWERS = (0,)",
-        tests="tests/test_criteria_gradients.py",
+        tests="tests/test_criteria_synflow.py",
     ),
     Mutant(
         name="the Fisher information of a whole batch is taken for that of its examples",
@@ -140,14 +140,14 @@ MUTANTS = (
         file="criteria/rounds.py",
         good="slopes[name].mul_(dense[name])",
         bad="slopes[name].mul_(weights[name].detach())",
-        tests="tests/test_criteria_gradients.py",
+        tests="tests/test_criteria_rounds.py",
     ),
     Mutant(
         name="what was cut in a round is a candidate of the next",
         file="criteria/rounds.py",
         good="            left[name].logical_and_(~going)\n",
         bad="            left[name] = ~going\n",
-        tests="tests/test_criteria_gradients.py",
+        tests="tests/test_criteria_rounds.py",
     ),
     Mutant(
         name="signs: the scores of weights that fail are set to 0, above those that shrank",

@@ -12,14 +12,14 @@ MUTANTS = (
         file="search/plan.py",
         good="rewound = base.dense.at(plan.rewind_to) if plan.rewind_to else plan.init()",
         bad="rewound = before.at(plan.rewind_to) if plan.rewind_to else before.at(Moment.END)",
-        tests="tests/test_contracts_search.py",
+        tests="tests/test_contracts_starts.py",
     ),
     Mutant(
         name="rounds after the first do not rewind to the dense network's step k",
         file="search/plan.py",
         good="rewound = base.dense.at(plan.rewind_to) if plan.rewind_to",
         bad="rewound = before.at(plan.rewind_to) if plan.rewind_to",
-        tests="tests/test_contracts_search.py",
+        tests="tests/test_contracts_starts.py",
     ),
     Mutant(
         name="a reinit is the ticket's own init",
@@ -65,7 +65,7 @@ MUTANTS = (
     ),
     Mutant(
         name="states with frozen places are packed under the mask and lose their constants",
-        file="executors/work.py",
+        file="executors/fitting.py",
         good="return fit.mask if fit.frozen is None and fit.dynamics is None else None",
         bad="return fit.mask",
         tests="tests/test_frozen.py",
@@ -89,13 +89,13 @@ MUTANTS = (
         file="search/gradual.py",
         good="pruner=replace(plan.pruner, inverted=inverted)",
         bad="pruner=plan.pruner",
-        tests="tests/test_gradual.py tests/test_contracts_search.py",
+        tests="tests/test_gradual_experiments.py tests/test_contracts_search.py",
     ),
     Mutant(
         name="gradual: the cubic schedule goes by sparsity left to remove, step after step",
         file="schedules.py",
         good="        keep = round(schedule(cut, n) * total)\n",
         bad="        keep = round(schedule(cut, n) * (found[-1][1] if found else total))\n",
-        tests="tests/test_gradual.py",
+        tests="tests/test_gradual_cuts.py",
     ),
 )

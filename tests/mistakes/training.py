@@ -204,7 +204,7 @@ MUTANTS = (
         file="levels.py",
         good="        if optimizer in stage.met or _used(optimizer, parameters):\n",
         bad="        if False:\n",
-        tests="tests/test_finding.py",
+        tests="tests/test_finding_refusals.py",
     ),
     Mutant(
         name="a loss that is not finite is not noticed",

@@ -34,5 +34,5 @@ def test_newcomers_script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
 def test_shipping_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
-    run_page("docs/ship.md", tmp_path, "with_export")
+    run_page("docs/ship.md", tmp_path, "with_export", first=2)
     assert (tmp_path / "digits.onnx").exists()

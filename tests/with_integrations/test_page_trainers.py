@@ -19,7 +19,7 @@ def test_own_loop_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # theirs
-            found = run_page("docs/own-loop.md", tmp_path, "with_integrations")
+            found = run_page("docs/own-loop.md", tmp_path, "with_integrations", first=2)
     finally:
         logger.setLevel(before)
     assert [row.level for row in found["ticket"].history] == [0, 1]

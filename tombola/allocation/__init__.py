@@ -39,7 +39,7 @@ def allocation_of(choice: str | Allocation, defaults: Mapping[str, Any] | None =
         UsageError: an unknown name or option.
 
     >>> allocation_of("layerwise:rate=0.5")
-    Layerwise(rate=0.5, output=0.5, output_name='')
+    Layerwise(rate=0.5, output=0.5, output_name='', conv=0.0)
     """
     if not isinstance(choice, str):
         return choice

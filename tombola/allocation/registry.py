@@ -14,7 +14,7 @@ _MOCANU = "Mocanu et al. 2018, arXiv 1707.04780"
 ALLOCATIONS: dict[str, Entry] = {
     "layerwise": Entry(
         home="tombola.allocation.layerwise:Layerwise",
-        summary="each layer loses its rate at each level",
+        summary="each layer loses its rate at each level, convolutions their own (conv=0.1)",
         source=_FRANKLE,
     ),
     "global": Entry(

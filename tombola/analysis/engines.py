@@ -10,7 +10,7 @@ from tombola.answers import Trained
 
 __all__ = ["described", "engines_of"]
 
-_NAMED = ("engine", "variant", "not_native")  # of a training's provenance
+_NAMED = ("engine", "variant", "step", "not_native", "not_captured")  # of a training's provenance
 
 
 def engines_of(answers: Iterable[Trained]) -> list[dict[str, Any]]:
@@ -32,7 +32,8 @@ def described(engines: Iterable[Mapping[str, Any]]) -> str:
     """
     parts = []
     for one in engines:
-        name = " ".join(str(one[key]) for key in ("engine", "variant") if key in one) or "unknown"
-        because = f"; not native: {one['not_native']}" if "not_native" in one else ""
+        name = " ".join(str(one[key]) for key in ("engine", "variant", "step") if key in one) or "unknown"
+        reasons = [(key, key.replace("_", " ")) for key in ("not_native", "not_captured") if key in one]
+        because = "".join(f"; {said}: {one[key]}" for key, said in reasons)
         parts.append(f"{name} ({one['fits']:,} fit{'s' * (one['fits'] != 1)}{because})")
     return ", ".join(parts) or "none yet"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tombola.analysis.source import Absent, Source, nearest_levels
+from tombola.answers import Pruned, Trained
 from tombola.requests import MASKED
 from tombola.store import Damaged
 
@@ -145,7 +146,7 @@ def _masks(source: Source, levels: Sequence[int]) -> dict[int, Mask]:
     for row in source.known["rows"]:
         if row["arm"] in MASKED and row["replicate"] == 0 and row["level"] in levels:
             answer = source.place.get(row["request"])
-            if answer is not None and answer.mask is not None:
+            if isinstance(answer, Trained | Pruned) and answer.mask is not None:
                 found[row["level"]] = answer.mask
     if not found:
         raise Absent("the store holds no mask of a pruned level" if levels else "no level is pruned")

@@ -14,8 +14,10 @@ import tyro
 from tombola.allocation.registry import ALLOCATIONS
 from tombola.commands.arguments import JsonFile, check_targets, flag, parse, write_out
 from tombola.criteria.registry import CRITERIA
+from tombola.data.augmentation import AUGMENTATIONS
 from tombola.errors import UsageError, suggest
 from tombola.granularity.registry import GRANULARITIES
+from tombola.models.entries import INITIALIZERS, NETWORKS
 from tombola.registry import Entry, Registry, found, name_of, options_of, required_of
 from tombola.resets.registry import RESETS, RESETS_PRUNED
 from tombola.schedules import SCHEDULES
@@ -30,12 +32,15 @@ KINDS: dict[str, tuple[str, Registry]] = {
     "schedules": ("schedule", SCHEDULES),
     "resets": ("reset", RESETS),
     "resets-pruned": ("reset of pruned places", RESETS_PRUNED),
+    "augmentations": ("augment", AUGMENTATIONS),
     "searches": ("search", SEARCHES),
     "controls": ("control", CONTROLS),
+    "models": ("model", NETWORKS),
+    "initializers": ("initializer", INITIALIZERS),
 }
 """What can be listed -> (what one of them is called, registry)."""
 
-_OURS = {"search", "control"}  # a recipe takes none of the user's own
+_OURS = {"search", "control", "initializer"}  # a recipe takes none of the user's own
 
 
 @dataclass(frozen=True, kw_only=True)

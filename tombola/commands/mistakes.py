@@ -30,12 +30,14 @@ class _Argument:
 
     Args:
         count: of values; None: any.
+        words: taken too, beside what the kind reads.
     """
 
     name: str
     kind: Any
     choices: tuple[str, ...] = ()
     count: int | None = 1
+    words: tuple[str, ...] = ()
 
     @property
     def expected(self) -> str:
@@ -43,6 +45,8 @@ class _Argument:
             listed = ", ".join(self.choices)
             return f"any of {listed}" if self.count is None else f"one of {listed}"
         one, many = _EXPECTED[self.kind]
+        if self.words:
+            return f"{one} or {' or '.join(self.words)}"
         return one if self.count in {0, 1} else f"{self.count or ''} {many}".strip()
 
 
@@ -108,7 +112,8 @@ def _arguments(kind: type, prefix: str = "") -> Iterator[_Argument]:
 def _flag(name: str, hint: Any) -> _Argument:
     origin, inside = get_origin(hint), get_args(hint)
     if origin in {Union, UnionType}:
-        return _flag(name, next(one for one in inside if one is not NoneType))
+        one, *others = (_flag(name, one) for one in inside if one is not NoneType)
+        return replace(one, words=tuple(word for other in others for word in other.choices))
     if origin is Literal:
         return _Argument(name=name, kind=str, choices=tuple(map(str, inside)))
     if origin is tuple:
@@ -144,6 +149,8 @@ def _wrong(argument: _Argument, values: Sequence[str]) -> str | None:
         got = f"is {' '.join(values)}" if values else "has no value"
         return f"{argument.name} {got}; expected {argument.expected}."
     for value in values:
+        if value in argument.words:
+            continue
         if argument.choices and value not in argument.choices:
             return f"{argument.name} is {value!r}; expected {argument.expected}. {suggest(value, argument.choices)}"
         if argument.kind in {int, float} and not _reads(argument.kind, value):

@@ -56,7 +56,7 @@ class Lines:
         """Say so when it was the last one of its level."""
         if not isinstance(answer, Trained):
             return
-        self.answered_fits += 1
+        self.answered_fits += self.counts(place)
         if place.arm.name not in PLAYED:
             return
         group = self.group(place)
@@ -77,6 +77,10 @@ class Lines:
             place = failure.place
             cause = failure.cause.removeprefix(f"replicate {place.replicate}, level {place.level}, ")
             self.say(f"replicate {place.replicate} ends at level {place.level}: {clipped(cause)}")
+
+    def counts(self, place: Place) -> bool:
+        """Whether a training is one of those expected; what several ask for may be expected once."""
+        return True
 
     def group(self, place: Place) -> int:
         """What a line is said of, once all of it is answered: a level."""

@@ -28,6 +28,7 @@ from tombola.commands.arguments import (
 from tombola.errors import UsageError
 from tombola.recipes import RECIPES, Recipe, find_recipe
 from tombola.training.engine import EngineName
+from tombola.training.scale import Capture, StackWidth, check_stack
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -58,6 +59,11 @@ class Run(Recipe):
     checkpoint_seconds: Annotated[float, flag("between two checkpoints of a training.")] = 30.0
     device: Annotated[str, flag("cpu, cuda, cuda:1, mps, or auto.")] = "cpu"
     engine: Annotated[EngineName, flag("auto: native where it knows the network, else torch.")] = "auto"
+    stack: Annotated[
+        StackWidth, flag("fits that train as one; auto: as many as a GPU holds, 1 on the CPU.", metavar="INT|auto")
+    ] = "auto"
+    capture: Annotated[Capture, flag("whether torch's steps are recorded; auto: on a CUDA device.")] = "auto"
+    deterministic: Annotated[bool, flag("deterministic kernels alone; ends where there is none.", default="")] = False
     dry_run: Annotated[bool, flag("only say how many fits and steps, how long, how much disk.", default="")] = False
     page: Annotated[
         str, flag("where the HTML page goes.", metavar="FILE", default="(default: in the store's reports)")
@@ -70,6 +76,7 @@ class Run(Recipe):
         for name, value in (("workers", self.workers), ("threads", self.threads)):
             if value is not None and value < 1:
                 raise UsageError(f"{name} is {value}; expected a whole number, 1 or more.")
+        check_stack(self.stack, engine=self.engine, workers=self.workers)
         if not self.checkpoint_seconds >= 0:
             raise UsageError(f"checkpoint_seconds is {self.checkpoint_seconds}; expected 0 or more.")
 
@@ -83,6 +90,8 @@ class Run(Recipe):
         """How many workers."""
         if self.workers is not None:
             return self.workers
+        if isinstance(self.stack, int) and self.stack > 1:
+            return 1
         return len(os.sched_getaffinity(0)) if self.device == "cpu" and hasattr(os, "sched_getaffinity") else 1
 
 
@@ -112,6 +121,8 @@ def main(arguments: Sequence[str]) -> int:
         device=asked.device,
         engine=asked.engine,
         checkpoint_seconds=asked.checkpoint_seconds,
+        capture=asked.capture,
+        deterministic=asked.deterministic,
         quiet=asked.quiet or not sys.stderr.isatty(),
     )
     if asked.dry_run:
@@ -127,6 +138,7 @@ def main(arguments: Sequence[str]) -> int:
             workers=asked.processes,
             device=asked.device,
             threads=asked.threads,
+            stack=asked.stack,
             watcher=watcher,
             command=command,
         )
@@ -144,6 +156,7 @@ def _watcher(experiment: Experiment, asked: Run) -> tuple[Watcher, Callable[[], 
 
     from tombola.commands.progress import Bars, Lines
     from tombola.preview import preview
+    from tombola.tasks import Stacking
     from tombola.watching import Silent
 
     if asked.quiet:
@@ -151,6 +164,9 @@ def _watcher(experiment: Experiment, asked: Run) -> tuple[Watcher, Callable[[], 
     console = Console(file=sys.stderr)
     if experiment.engine == "auto" and experiment.not_native is not None:
         _say(console, f"engine: torch (not native: {experiment.not_native})")
+    task = experiment.task
+    if asked.stack not in {"auto", 1} and isinstance(task, Stacking) and task.why_not_stacked() is not None:
+        _say(console, f"stack: 1 (not {asked.stack}: {task.why_not_stacked()})")
     _warn_of_cost(console, experiment)
     expected = preview(experiment, None)
     if console.is_terminal:
@@ -211,7 +227,9 @@ def _conclude(results: Results, store: Store, asked: Run, console: Console) -> i
     if content["metric"] == "accuracy":
         answer = experiment_verdict(content, document)["overall"]["sentence"]
         _say(console, "", answer, f"Each level: tombola verdict {results.experiment[:12]} --store {asked.store}")
-    _say(console, f"Experiment {results.experiment[:12]} in {asked.store}", f"Page: {page}")
+    stored = max(0, results.requests - results.computed)
+    counted = f"{results.computed:,} requests computed now, {stored:,} answered by the store"
+    _say(console, f"Experiment {results.experiment[:12]} in {asked.store} ({counted})", f"Page: {page}")
     return 1 if results.failures else 0
 
 

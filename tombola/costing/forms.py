@@ -46,7 +46,7 @@ def native(masked: nn.Module, arguments: Arguments) -> Form:
     if kwargs or len(args) != 1 or not isinstance(args[0], Tensor):
         return "it takes one tensor of inputs, and this network is called with something else"
     try:
-        runner = compile_network(masked)
+        runner = compile_network(masked, shape=args[0].shape[1:])
         if runner.reason is not None:
             return runner.reason
         outputs = [runner(args[0])]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,12 @@ __all__ = ["NORMALISATIONS", "Affine", "none", "pixel", "standard", "unit"]
 
 _CHUNK = 1 << 20  # numbers held in float64 at a time
 _LARGEST = torch.finfo(torch.float32).max
+
+
+@lru_cache(maxsize=64)
+def _placed(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """Made once: each step passes here, a GPU waits for what comes from the host, and a recorded step may not."""
+    return torch.tensor(values, dtype=torch.float32, device=device)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,8 +54,7 @@ class Affine:
         if channels > 1 and (x.ndim < 2 or x.shape[1] != channels):
             raise DataError(f"inputs have shape {tuple(x.shape)}; expected {channels} channels in dimension 1.")
         shape = (channels, *[1] * (x.ndim - 2)) if channels > 1 else ()
-        scale = torch.tensor(self.scale, dtype=torch.float32, device=x.device).reshape(shape)
-        shift = torch.tensor(self.shift, dtype=torch.float32, device=x.device).reshape(shape)
+        scale, shift = _placed(self.scale, x.device).reshape(shape), _placed(self.shift, x.device).reshape(shape)
         return (x.to(torch.float32) * scale).add_(shift)
 
 

@@ -9,6 +9,7 @@ from tombola.data.arrays import from_npz
 from tombola.data.cifar import CIFAR_10
 from tombola.data.dataset import Dataset, from_arrays
 from tombola.data.idx import FASHION_MNIST, MNIST
+from tombola.data.part import Part
 from tombola.errors import DataError, suggest
 
 __all__ = ["DATASETS", "DatasetSource", "digits", "load"]
@@ -50,6 +51,8 @@ DATASETS: dict[str, DatasetSource] = {
 def load(name_or_path: str | Path, data_dir: str | Path | None = None, quiet: bool = False) -> Dataset:
     """Load a data set by its name in `DATASETS`, or from the path of an .npz file; a known name goes first.
 
+    Options behind a colon take a part of it: `mnist:train=12000,test=2000` (`tombola.data.part`).
+
     Files are looked for in `data_dir`, else in the folder that the environment variable TOMBOLA_DATA names, else in
     ./data, and downloaded there where they are missing. `quiet` shows neither progress nor notes on stderr.
 
@@ -58,6 +61,9 @@ def load(name_or_path: str | Path, data_dir: str | Path | None = None, quiet: bo
     >>> load("digits").classes
     10
     """
+    name, _, options = str(name_or_path).rpartition(":")
+    if name and "=" in options:
+        return _part(options)(load(name, data_dir, quiet))
     source = DATASETS.get(str(name_or_path))
     if source is not None:
         return source(data_dir, quiet)
@@ -68,6 +74,16 @@ def load(name_or_path: str | Path, data_dir: str | Path | None = None, quiet: bo
         f"{str(name_or_path)!r} is neither a known data set nor a file. {suggest(str(name_or_path), DATASETS)} "
         "Data of your own is given as the path of an .npz file."
     )
+
+
+def _part(options: str) -> Part:
+    found: dict[str, int] = {}
+    for option in options.split(","):
+        name, _, value = option.partition("=")
+        if name not in {"train", "test"} or name in found or not value.isdecimal():
+            raise DataError(f"data option {option!r}; expected train=N and test=N, once each, with how many examples.")
+        found[name] = int(value)
+    return Part(**found)
 
 
 def _is_file(path: Path) -> bool:

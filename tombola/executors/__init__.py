@@ -9,7 +9,15 @@ from tombola.lazy import lazily
 if TYPE_CHECKING:
     from tombola.executors.inline import Inline
     from tombola.executors.pool import Pool
+    from tombola.executors.stacked import Stacked
 
-__all__ = ["Inline", "Pool"]
+__all__ = ["Inline", "Pool", "Stacked"]
 
-__getattr__ = lazily(__name__, {"Inline": "tombola.executors.inline", "Pool": "tombola.executors.pool"})
+__getattr__ = lazily(
+    __name__,
+    {
+        "Inline": "tombola.executors.inline",
+        "Pool": "tombola.executors.pool",
+        "Stacked": "tombola.executors.stacked",
+    },
+)

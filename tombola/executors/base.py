@@ -19,11 +19,13 @@ class Job:
 
     Args:
         engine: what the digest stands for; None: whichever the task takes.
+        aside: no search waits for it.
     """
 
     digest: str
     request: Request
     engine: str | None = None
+    aside: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

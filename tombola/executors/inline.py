@@ -15,7 +15,7 @@ from tombola.store import Store
 from tombola.tasks import Task
 from tombola.training.loop import Stopped
 
-__all__ = ["Inline"]
+__all__ = ["Inline", "at_work"]
 
 
 class Inline:
@@ -45,24 +45,31 @@ class Inline:
         job, self._job = self._job, None
         if job is None:
             return []
-        before = torch.get_num_threads()
-        torch.set_num_threads(self._threads)
-        try:
-            with _interruptible() as stopping:
-                outcome = compute(
-                    self._task,
-                    self._store,
-                    job,
-                    progress=lambda step: self._on_progress(job.digest, step),
-                    stopping=stopping,
-                    device=self._device,
-                )
-        finally:
-            torch.set_num_threads(before)
+        with at_work(self._threads) as stopping:
+            outcome = compute(
+                self._task,
+                self._store,
+                job,
+                progress=lambda step: self._on_progress(job.digest, step),
+                stopping=stopping,
+                device=self._device,
+            )
         return [outcome]
 
     def close(self) -> None:
         """Nothing is running between two calls."""
+
+
+@contextmanager
+def at_work(threads: int) -> Iterator[Callable[[], bool]]:
+    """Inside, torch has so many threads, and Ctrl-C asks (what this yields) before it interrupts."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with _interruptible() as stopping:
+            yield stopping
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextmanager

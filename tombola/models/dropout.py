@@ -25,7 +25,7 @@ class CounterDropout(nn.Module):
     def __init__(self, rate: float) -> None:
         super().__init__()
         self.rate = rate
-        self.key: Key | None = None
+        self.key: Key | Tensor | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """x with a share of its elements set to 0 and the others enlarged; x itself outside training."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from tombola.models.fully_connected import build_mlp, lenet_300_100
+from tombola.models.entries import NETWORKS
 from tombola.models.net import Builder
 
 __all__ = ["MODELS"]
 
-MODELS: dict[str, Builder] = {"lenet-300-100": lenet_300_100, "mlp": build_mlp}
+MODELS: dict[str, Builder] = {name: entry.load() for name, entry in NETWORKS.items()}
+"""name -> builder of every network of `tombola.models.entries.NETWORKS`."""

@@ -18,7 +18,7 @@ from tombola.schedules import SCHEDULES
 from tombola.specs import added
 from tombola.starts import Moment
 from tombola.training.optimizers import LrSchedule, Optimizer
-from tombola.training.settings import Loss, Training
+from tombola.training.settings import Loss, MemoryFormat, Precision, Training
 
 __all__ = ["ControlName", "Recipe", "SearchName"]
 
@@ -47,8 +47,9 @@ class Recipe:
     Args:
         name: what people call it; no part of the identity.
         summary: one line about it.
-        data: digits, mnist, fashion-mnist, cifar-10, or a .npz file with x_train, y_train, x_test, y_test.
-        model: a network's name, or package.module:factory, called without arguments.
+        data: digits, mnist, fashion-mnist, cifar-10, or a .npz file with x_train, y_train, x_test, y_test; a part of
+            one: mnist:train=12000,test=2000.
+        model: a network's name (tombola list models), or package.module:factory, called without arguments.
         net: options of a named network.
         steps: optimizer steps of a training.
         batch_size: examples a step.
@@ -62,6 +63,10 @@ class Recipe:
         normalise: of the inputs: unit, pixel, standard or none.
         validation: examples drawn from the training set; 0: 5,000 of 50,000 or more, else a tenth.
         split_seed: of that draw, the same for all replicates.
+        augment: of the training images, anew in each step: flip-crop:pad=4 (tombola list augmentations); none.
+        precision: float32; or bfloat16, in which layers compute while weights and loss stay float32.
+        memory_format: contiguous; or channels-last, in which torch's convolutions are often faster.
+        parts: a batch goes through the network in so many parts whose gradients are summed: less memory.
         search: imp (iterative), oneshot (each level cut from the one dense training), gradual (one training is pruned
             on its way), ... (tombola list searches).
         levels: prunings; level 0 is the dense network.
@@ -107,6 +112,10 @@ class Recipe:
     normalise: str = "unit"
     validation: int = 0
     split_seed: int = 0
+    augment: str = "none"
+    precision: Precision = "float32"
+    memory_format: MemoryFormat = "contiguous"
+    parts: int = 1
     search: SearchName = "imp"
     levels: int = 17
     schedule: str = added("geometric")

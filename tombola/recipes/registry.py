@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tombola.errors import UsageError, suggest
+from tombola.recipes.convolutional import CONVOLUTIONAL
 from tombola.recipes.recipe import Recipe
 from tombola.recipes.toml import from_toml
 from tombola.training.optimizers import Optimizer
@@ -44,6 +45,7 @@ _ALL = (
         levels=24,
         margin=0.003,
     ),
+    *CONVOLUTIONAL,
 )
 
 RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in _ALL}

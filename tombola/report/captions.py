@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tombola.analysis.curves import CurveRow, EffortRow, GapRow, LayerRow, SearchRow
+from tombola.analysis.stability import BarrierRow, LineRow, OnsetRow, onsets
 from tombola.analysis.success import SuccessRow
 from tombola.analysis.weights import HistogramRow, InputRow
 from tombola.report.columns import per_cent
@@ -24,11 +25,14 @@ TITLES = {
     "inputs": "Connections of each input",
     "one-shot": "One-shot beside iterative pruning",
     "small-dense": "Why not train the smaller network?",
+    "barriers": "From one network to its sibling",
+    "instability": "Stability to the order of the data",
     "effort": "What each level cost",
 }
 """Figure -> title."""
 
 _PAPER = "Frankle and Carbin (2019), a fully connected LeNet on MNIST: "
+_LINEAR = "Frankle et al. (2020, linear mode connectivity): "
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,6 +200,42 @@ def small_dense(rows: Sequence[SuccessRow]) -> Caption:
         "See how often each comes within the margin of the whole network, over all its initialisations.",
         here=f"At the sparsest level {words} did.",
     )
+
+
+def barriers(rows: Sequence[LineRow]) -> Caption:
+    """Of errors between children."""
+    normed = any(row.recomputed for row in rows)
+    return Caption(
+        title=TITLES["barriers"],
+        see="Two children are trained from the same state under different data orders and noise; alpha walks in a "
+        "straight line from one (0) to the other (1). A flat line: they ended in the same valley. A hill: the order of "
+        "the data decided which valley it was. Means over pairs and replicates."
+        + (" Dotted: batch-norm statistics interpolated too, where the full lines have them anew." if normed else ""),
+        paper=_LINEAR + "networks without stability came to the error of chance on the way.",
+    )
+
+
+def instability(rows: Sequence[BarrierRow]) -> Caption:
+    """Of barriers over the step."""
+    found = [f"{_network(row)} {_from(row.test)}" for row in onsets(rows)]
+    return Caption(
+        title=TITLES["instability"],
+        see="The barrier is the highest error on the line between two children minus the mean of its ends. Below 2 % "
+        "(dashed) a network is stable: from that step on, the order of the data no longer decides where it ends.",
+        paper=_LINEAR + "LeNet on MNIST was stable from step 0 on, ResNet-20 from step 2,000 and its tickets from step "
+        "500; tickets matched the dense network where they were stable.",
+        here=f"{'; '.join(found)}.",
+    )
+
+
+def _network(row: OnsetRow) -> str:
+    if row.arm == "dense":
+        return "the dense network is"
+    return f"the {'ticket' if row.arm == 'ticket' else 'shuffled mask'} at {per_cent(row.density)} % is"
+
+
+def _from(step: int | None) -> str:
+    return "stable from no step studied" if step is None else f"stable from step {step:,} on"
 
 
 def effort(rows: Sequence[EffortRow]) -> Caption:

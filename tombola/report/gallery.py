@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tombola.analysis import curves, weights
+from tombola.analysis import curves, stability, weights
 from tombola.analysis.source import Absent, Source
 from tombola.analysis.success import small_dense_success
-from tombola.report import captions, figures, figures_training, figures_weights
+from tombola.report import captions, figures, figures_stability, figures_training, figures_weights
 from tombola.report.captions import Caption
 from tombola.report.summary import LevelRow, table
+from tombola.store import Store
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -51,6 +52,18 @@ def _results(source: Source) -> list[LevelRow]:
     return rows
 
 
+def _study(rows: Callable[[stability.Study, Store], Sequence[Any]]) -> Callable[[Source], Sequence[Any]]:
+    """Rows of the study of stability that was written last."""
+
+    def found(source: Source) -> Sequence[Any]:
+        made = rows(stability.latest(source), source.place)
+        if not made:
+            raise Absent("no stability has been measured: tombola stability")
+        return made
+
+    return found
+
+
 FIGURES: dict[str, Entry] = {
     "accuracy": Entry(table=_results, draw=figures.accuracy_versus_density, caption=captions.accuracy),
     "early-stop": Entry(table=_results, draw=figures.early_stop_versus_density, caption=captions.early_stop),
@@ -66,6 +79,10 @@ FIGURES: dict[str, Entry] = {
     "inputs": Entry(table=weights.input_connections, draw=figures_weights.input_connections, caption=captions.inputs),
     "one-shot": Entry(table=curves.searches, draw=figures.oneshot_versus_iterative, caption=captions.one_shot),
     "small-dense": Entry(table=small_dense_success, draw=figures_training.success_rates, caption=captions.small_dense),
+    "barriers": Entry(table=_study(stability.lines), draw=figures_stability.errors_between, caption=captions.barriers),
+    "instability": Entry(
+        table=_study(stability.barriers), draw=figures_stability.barriers_over_step, caption=captions.instability
+    ),
     "effort": Entry(table=curves.effort, draw=figures_training.effort_per_level, caption=captions.effort),
 }
 """Name -> figure. Page, files and tests go through this."""

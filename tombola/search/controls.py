@@ -43,7 +43,7 @@ def shuffle(plan: Plan, level: int, ticket: Fit, base: Ground, cuts: Cuts) -> di
 
 def small_dense(plan: Plan, level: int, ticket: Fit, base: Ground, cuts: Cuts) -> dict[Arm, Request]:
     """A dense network made narrower until it has no more weights than the ticket: why not train that one?"""
-    weights = cuts.mask.alive
+    weights = cuts.mask.alive + plan.protected
     return {Arm(name="small-dense", draw=d): plan.fit(plan.small(d, weights), None) for d in range(plan.draws)}
 
 

@@ -12,7 +12,7 @@ from tombola.masks import Mask
 from tombola.pruning import Pruner
 from tombola.requests import CUT, TICKET, Arm, Fit, ProbeSpec, Prune, Request, Round
 from tombola.resets import FineTune, LrRewind, Remake, Reset, Restarting, Rewind, Started, facts_of
-from tombola.starts import Adjusted, At, Init, Made, Moment, Start
+from tombola.starts import Adjusted, At, Init, Made, Moment, Start, landmarks
 from tombola.streams import derive
 
 __all__ = [
@@ -52,6 +52,7 @@ class Plan:
         controls: names of `tombola.search.CONTROLS`.
         draws: of each random re-initialisation.
         cuts: (step, weights left in all) of a search that prunes while it trains.
+        protected: weights that every ticket keeps beside those of its mask.
     """
 
     seed: int
@@ -68,6 +69,7 @@ class Plan:
     controls: tuple[str, ...] = ()
     draws: int = 1
     cuts: tuple[tuple[int, int], ...] = ()
+    protected: int = 0
 
     @property
     def levels(self) -> range:
@@ -137,19 +139,6 @@ class Cuts:
     mask: Mask
     masks: Mapping[str, Mask] = field(default_factory=dict)
     adjusted: Adjusted | None = None
-
-
-def landmarks(steps: int) -> tuple[int, ...]:
-    """Steps of a dense training whose states are kept for later experiments: 0, 100, 500, 1,000, 5,000, ...
-
-    >>> landmarks(6000)
-    (0, 100, 500, 1000, 5000)
-    """
-    found, mark = [0], 100
-    while mark <= steps:
-        found += [m for m in (mark, 5 * mark) if m <= steps]
-        mark *= 10
-    return tuple(found)
 
 
 def first_round(plan: Plan) -> Round:

@@ -10,8 +10,12 @@ from pathlib import Path
 from tombola.store.files import read_json, refusal
 from tombola.store.packing import notes_of
 from tombola.store.store import Store
+from tombola.store.studies import FOLDER, studies
 
 __all__ = ["Collected", "collect"]
+
+
+_FOLDERS = ("answers", "objects", "masks", "checkpoints", "experiments", FOLDER)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,8 +41,9 @@ def collect(store: Store, *, drop: tuple[str, ...] = (), dry_run: bool = False) 
     dropped = {store.experiment(prefix)[0] for prefix in drop}
     with store.alone():
         kept = {digest: content for digest, content in store.experiments() if digest not in dropped}
-        requests = {row["request"] for content in kept.values() for row in content["rows"]}
-        unfinished = any(content["state"] != "finished" for content in kept.values())
+        noted = [*kept.values(), *(study for digest in kept for study in studies(store, digest))]
+        requests = {row["request"] for content in noted for row in content["rows"]}
+        unfinished = any(content["state"] != "finished" for content in noted)
         named = _named(store, requests, unfinished)
         doomed = [path for path in _files(store.root) if not _wanted(path, kept.keys(), requests, named, unfinished)]
         size = sum(path.stat().st_size for path in doomed)
@@ -53,7 +58,7 @@ def collect(store: Store, *, drop: tuple[str, ...] = (), dry_run: bool = False) 
 
 
 def _files(root: Path) -> Iterator[Path]:
-    for folder in ("answers", "objects", "masks", "checkpoints", "experiments"):
+    for folder in _FOLDERS:
         yield from (path for path in sorted((root / folder).rglob("*")) if path.is_file())
 
 
@@ -81,10 +86,12 @@ def _wanted(path: Path, experiments: object, requests: set[str], named: set[str]
     if path.name.startswith("."):  # interrupted writes, damaged files that were set aside
         return False
     kind, stem = path, path.stem
-    while kind.parent.name not in {"answers", "objects", "masks", "checkpoints", "experiments"}:
+    while kind.parent.name not in _FOLDERS:
         kind = kind.parent
     folder = kind.parent.name
     if folder == "checkpoints":
         return unfinished
-    wanted = {"answers": requests, "objects": named, "masks": named, "experiments": experiments}[folder]
-    return stem in wanted  # type: ignore[operator]
+    if folder == FOLDER:
+        stem = kind.name  # the experiment that it is of
+    named_by = {"answers": requests, "objects": named, "masks": named, "experiments": experiments, FOLDER: experiments}
+    return stem in named_by[folder]  # type: ignore[operator]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tombola.answers import Answer, Curve, Point, Pruned, Trained
+from tombola.answers import Answer, Curve, Interpolated, Mixed, Point, Pruned, Trained
 from tombola.errors import StoreError, UsageError, suggest
 from tombola.requests import Request
 from tombola.specs import canonical
@@ -103,6 +103,8 @@ class Store:
             if content["kind"] == "pruned":
                 mask, state = self.mask(content["mask"]), content.get("state")
                 return Pruned(request=request, mask=mask, seconds=content["seconds"], state=state)
+            if content["kind"] == "interpolated":
+                return _interpolated(request, content["answer"])
             moved = self.mask(content["mask"]) if "mask" in content else None
             return dataclasses.replace(_trained(request, content["answer"]), mask=moved)
         except (ValueError, KeyError, TypeError) as error:
@@ -125,6 +127,8 @@ class Store:
         if isinstance(answer, Pruned):
             content |= {"kind": "pruned", "mask": self.keep_mask(answer.mask), "seconds": answer.seconds}
             content |= {} if answer.state is None else {"state": answer.state}
+        elif isinstance(answer, Interpolated):
+            content |= {"kind": "interpolated", "answer": _without_request(answer)}
         else:
             content |= {"kind": "trained", "answer": _plain(answer)}
             content |= {} if answer.mask is None else {"mask": self.keep_mask(answer.mask)}
@@ -297,6 +301,17 @@ class Store:
             what = "No experiment" if not found else f"{len(found)} experiments"
             raise UsageError(f"{what} in {self.root} begin{'s' * (not found)} with {prefix!r}. {names}")
         return found[0], every[found[0]]
+
+
+def _without_request(answer: Interpolated) -> dict[str, Any]:
+    plain = dataclasses.asdict(answer)
+    del plain["request"]
+    return plain
+
+
+def _interpolated(request: str, plain: dict[str, Any]) -> Interpolated:
+    lines = {name: tuple(Mixed(**point) for point in plain[name]) for name in ("own", "recomputed")}
+    return Interpolated(**{**plain, **lines, "ways": tuple(plain["ways"]), "request": request})
 
 
 def _plain(answer: Trained) -> dict[str, Any]:

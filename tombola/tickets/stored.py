@@ -160,7 +160,7 @@ def _mask(store: Store, content: Mapping[str, Any], weights: State, level: int, 
     for row in content["rows"]:
         if row["arm"] in MASKED and (row["level"], row["replicate"]) == (level, replicate):
             cut = store.get(row["request"])
-            if cut is not None and cut.mask is not None:
+            if isinstance(cut, Trained | Pruned) and cut.mask is not None:
                 return cut.mask
     if level:
         raise KeyError(level)

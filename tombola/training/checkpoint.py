@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
 from tombola.answers import Point
-from tombola.training.engine import Engine
+from tombola.training.engine import MAKERS, Engine
 from tombola.training.state import State
 
 __all__ = ["Checkpoint", "Tally", "restore", "take"]
@@ -48,8 +48,13 @@ class Checkpoint:
 
     def fits(self, engine: Engine) -> bool:
         """Whether such an engine has made it; another one would go on by other roundings."""
-        made_by: Mapping[str, str] = json.loads(self.notes).get("engine", {"engine": "torch"})
-        return made_by == dict(engine.provenance)
+        return all(self.made_by.get(name) == engine.provenance.get(name) for name in MAKERS)
+
+    @property
+    def made_by(self) -> Mapping[str, str]:
+        """The provenance of the engine that has made it."""
+        found: Mapping[str, str] = json.loads(self.notes).get("engine", {"engine": "torch"})
+        return found
 
 
 def take(step: int, engine: Engine, tally: Tally, kept: Mapping[str, State]) -> Checkpoint:

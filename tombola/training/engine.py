@@ -17,11 +17,14 @@ if TYPE_CHECKING:
     from tombola.training.settings import Training
     from tombola.training.state import State
 
-__all__ = ["ENGINES", "Engine", "EngineName", "MakeEngine", "check_engine"]
+__all__ = ["ENGINES", "MAKERS", "Engine", "EngineName", "MakeEngine", "check_engine"]
 
 EngineName = Literal["auto", "native", "torch"]
 
 ENGINES: tuple[str, ...] = get_args(EngineName)
+
+MAKERS = ("engine", "variant", "stack", "step")
+"""What of an engine's provenance may change the last bit of a number."""
 
 
 class Engine(Protocol):

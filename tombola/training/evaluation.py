@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from tombola.training.forward import outputs_of
 from tombola.training.sets import Examples, Sets, loss_of
 from tombola.training.settings import Training
 
@@ -36,7 +37,7 @@ def evaluate(
     for start in range(0, n, _CHUNK):
         part = slice(start, start + _CHUNK) if index is None else index[start : start + _CHUNK]
         x, y = examples.x[part], examples.y[part]
-        outputs = model(sets.inputs(x, dtype))
+        outputs = outputs_of(model, x, sets, training, dtype)
         loss += float(loss_of(outputs, y, training, reduction="sum"))
         metric += float(correct(outputs, y)) if sets.classes else float(loss_of(outputs, y, training, reduction="sum"))
     model.train(mode)

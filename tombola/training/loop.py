@@ -24,7 +24,7 @@ from tombola.training.state import State
 
 CHECKPOINT_SECONDS = 30.0
 
-__all__ = ["CHECKPOINT_SECONDS", "Events", "Measured", "Stopped", "silent", "train"]
+__all__ = ["CHECKPOINT_SECONDS", "Course", "Events", "Measured", "Stopped", "silent", "train"]
 
 
 class Stopped(Exception):
@@ -119,7 +119,7 @@ def train(
         Stopped: `events.stopping()` said so; a checkpoint was sent before.
     """
     begun = time.perf_counter()
-    run = _Run(engine(model, fit, sets, training, prunable), fit, sets, training, events, begun)
+    run = Course(engine(model, fit, sets, training, prunable), fit, sets, training, events, begun)
     if resume is not None and not resume.fits(run.engine):
         resume = None
         events.anew()
@@ -147,7 +147,7 @@ def train(
         return run.measured(diverged_at=None)
 
 
-class _Run:
+class Course:
     """One training on its way: everything that is the same for all engines."""
 
     def __init__(self, engine: Engine, fit: Fit, sets: Sets, training: Training, events: Events, begun: float) -> None:

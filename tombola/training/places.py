@@ -19,13 +19,15 @@ class Places:
 
     def __init__(self, kept: Tensor) -> None:
         self._kept = kept
-        self._images: dict[tuple[torch.device, int], Tensor] = {}
+        self._images: dict[tuple[torch.device, int, tuple[int, ...]], Tensor] = {}
 
     def _image(self, values: Tensor) -> Tensor:
+        """In the memory format of the values: two formats in one operation cost several times as much."""
         width = values.element_size()
-        at = (values.device, width)
+        at = (values.device, width, values.stride())
         if at not in self._images:
-            self._images[at] = self._kept.to(values.device).to(_INTEGER[width]).neg_()
+            image = torch.empty_like(values, dtype=_INTEGER[width])
+            self._images[at] = image.copy_(self._kept).neg_()
         return self._images[at]
 
     def clear(self, values: Tensor) -> None:
@@ -41,7 +43,7 @@ class Places:
         if values.layout is not torch.sparse_coo:
             raise UsageError(f"A masked weight has a gradient of layout {values.layout}; expected strided or COO.")
         stored = values._values()
-        image = self._image(stored)[tuple(values._indices())]
+        image = self._kept.to(stored.device)[tuple(values._indices())].to(_INTEGER[stored.element_size()]).neg_()
         stored.view(image.dtype).bitwise_and_(image)
 
     def hides(self, values: Tensor) -> bool:

@@ -8,13 +8,15 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 import torch
 from torch import Tensor, nn
 
+from tombola.data.augmentation import augmentation_of
 from tombola.masks import Mask
 from tombola.models.dropout import CounterDropout
 from tombola.requests import Fit
-from tombola.streams import derive, key, seeded
+from tombola.streams import Key, derive, key, seeded
 from tombola.training.denormals import flushed_denormals
 from tombola.training.enforce import enforce
 from tombola.training.evaluation import correct, evaluate
+from tombola.training.forward import laid_out, outputs_of
 from tombola.training.frozen import frozen, standing
 from tombola.training.gather import Gathering
 from tombola.training.gradual import Thinning
@@ -23,7 +25,7 @@ from tombola.training.sets import Examples, Sets, loss_of
 from tombola.training.settings import Training
 from tombola.training.state import State, load_state, state_of
 
-__all__ = ["Reference"]
+__all__ = ["Reference", "dropout_purpose", "in_parts", "rate_of"]
 
 
 class Reference:
@@ -41,7 +43,8 @@ class Reference:
     provenance: Mapping[str, str] = {"engine": "torch"}
 
     def __init__(self, model: nn.Module, fit: Fit, sets: Sets, training: Training, prunable: Mask) -> None:
-        self.model, self.fit, self.sets, self.training = model, fit, sets, training
+        self.model, self.fit, self.sets, self.training = laid_out(model, training), fit, sets, training
+        self.augment = augmentation_of(training.augment, tuple(sets.train.x.shape[1:]))
         self.optimizer = training.optimizer.build(model.parameters())
         named = dict(model.named_parameters())
         self.decayed = [(name, named[name]) for name in prunable] if training.l2 else []
@@ -67,41 +70,60 @@ class Reference:
             enforced = frozen(self.model, self.optimizer, mask, self.standing)
         elif mask is not None:
             enforced = enforce(self.model, self.optimizer, mask, remask=False)
-        with flushed_denormals(), seeded(self.fit.noise), enforced:
+        device = self.loss.device  # generators are those of the current one, which need not be ours
+        current = torch.cuda.device(device) if device.type == "cuda" else nullcontext()
+        with current, flushed_denormals(), seeded(self.fit.noise), enforced:
             yield
 
     def advance(self, first: int, last: int) -> None:
         """Train from absolute step `first` to `last`."""
-        training, fit, sets = self.training, self.fit, self.sets
         for step in range(first, last):
             torch.default_generator.manual_seed(self.noise + step)
             if self.loss.is_cuda:
                 torch.cuda.manual_seed(self.noise + step)
-            for number, layer in enumerate(self.dropouts):
-                layer.key = key(fit.noise, f"dropout/{number}", step)
-            at = step if fit.held_rate is None else fit.held_rate
-            rate = training.optimizer.lr * training.schedule.at(at, training.steps)
             for group in self.optimizer.param_groups:
-                group["lr"] = rate
-            index = self.order.batch(step)
-            y = sets.train.y.index_select(0, index)
-            outputs = self.model(sets.inputs(sets.train.x.index_select(0, index), self.dtype))
-            loss = loss_of(outputs, y, training)
-            self.optimizer.zero_grad()
-            loss.backward()
-            self.gathering.add()
-            with torch.no_grad():
-                if self.decayed:
-                    pairs = [(w.grad, self._trained(name, w)) for name, w in self.decayed if w.grad is not None]
-                    torch._foreach_add_([g for g, _ in pairs], [w for _, w in pairs], alpha=training.l2)
-                if training.clip_norm:
-                    nn.utils.clip_grad_norm_(self.model.parameters(), training.clip_norm)
-                self.loss += loss.detach()
-                if sets.classes:
-                    self.correct += correct(outputs, y)
-            self.optimizer.step()
+                group["lr"] = rate_of(self.fit, self.training, step)
+            self._learn(self.order.batch(step), step)
             if self.thinning is not None and self.thinning.due(step + 1):
                 self._cut(self.thinning, step + 1)
+
+    def _learn(self, index: Tensor, step: int) -> None:
+        """One optimizer step on the examples at `index`."""
+        training, sets = self.training, self.sets
+        x, y = sets.train.x.index_select(0, index), sets.train.y.index_select(0, index)
+        if training.augment != "none":
+            x = self.augment(x, self._key("augment", step))
+        self.optimizer.zero_grad()
+        self._backward(x, y, step)
+        self.gathering.add()
+        with torch.no_grad():
+            if self.decayed:
+                pairs = [(w.grad, self._trained(name, w)) for name, w in self.decayed if w.grad is not None]
+                torch._foreach_add_([g for g, _ in pairs], [w for _, w in pairs], alpha=training.l2)
+            if training.clip_norm:
+                nn.utils.clip_grad_norm_(self.model.parameters(), training.clip_norm)
+        self.optimizer.step()
+
+    def _key(self, purpose: str, step: int) -> Key | Tensor:
+        """The key of a step's noise."""
+        return key(self.fit.noise, purpose, step)
+
+    def _backward(self, x: Tensor, y: Tensor, step: int) -> None:
+        """The gradient of the mean loss over a batch, part by part where the training says so; and the sums."""
+        training, sets, count = self.training, self.sets, len(y)
+        whole = training.parts == 1
+        for part, (some, wanted) in enumerate([(x, y)] if whole else in_parts(x, y, training.parts)):
+            for number, layer in enumerate(self.dropouts):
+                layer.key = self._key(dropout_purpose(number, part), step)
+            outputs = outputs_of(self.model, some, sets, training, self.dtype)
+            loss = loss_of(outputs, wanted, training)
+            if not whole:
+                loss = loss * (len(wanted) / count)
+            loss.backward()
+            with torch.no_grad():
+                self.loss += loss.detach()
+                if sets.classes:
+                    self.correct += correct(outputs, wanted)
 
     def _cut(self, thinning: Thinning, step: int) -> None:
         """Cut the mask, unless the training has diverged: nothing says then which weights are the better ones."""
@@ -135,9 +157,9 @@ class Reference:
         return state_of(self.model)
 
     def snapshot(self) -> Callable[[], State]:
-        """The state of now, for later."""
-        state = self.state()
-        return lambda: state
+        """The state of now, for later: it stays on the device until it is called for."""
+        held = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+        return lambda: {name: value.to("cpu", copy=True).contiguous() for name, value in held.items()}
 
     def slots(self) -> tuple[State, dict[str, dict[str, float]]]:
         """The state of the torch optimizer: tensors `INDEX/SLOT`, and numbers."""
@@ -173,7 +195,31 @@ class Reference:
             self.thinning.mask = Mask({name: mask[name] for name in self.thinning.mask})  # in the order of the module
         self.gathering.load(gathered)
         found: dict[int, dict[str, object]] = {int(index): dict(named) for index, named in numbers.items()}
+        weights = [weight for group in self.optimizer.param_groups for weight in group["params"]]
         for name, value in slots.items():
             index, _, slot = name.partition("/")
-            found.setdefault(int(index), {})[slot] = value
+            found.setdefault(int(index), {})[slot] = _laid_out_as(weights[int(index)], value)
         self.optimizer.load_state_dict({"state": found, "param_groups": self.optimizer.state_dict()["param_groups"]})
+
+
+def rate_of(fit: Fit, training: Training, step: int) -> float:
+    """The learning rate of the step from `step` to `step + 1`."""
+    at = step if fit.held_rate is None else fit.held_rate
+    return training.optimizer.lr * training.schedule.at(at, training.steps)
+
+
+def dropout_purpose(number: int, part: int) -> str:
+    """The purpose under which a layer's noise is drawn for a part of a batch."""
+    return f"dropout/{number}" if part == 0 else f"dropout/{number}/{part}"
+
+
+def in_parts(x: Tensor, y: Tensor, parts: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """A batch in so many parts, the first ones larger by one where it does not divide."""
+    return zip(x.tensor_split(parts), y.tensor_split(parts), strict=True)
+
+
+def _laid_out_as(weight: Tensor, value: Tensor) -> Tensor:
+    """A slot in the memory format of its weight: fused optimizers need that, and do not look."""
+    if value.shape != weight.shape:
+        return value
+    return torch.empty_like(weight, dtype=value.dtype, device="cpu").copy_(value)

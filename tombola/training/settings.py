@@ -6,12 +6,17 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
+from tombola.data.augmentation import AUGMENTATIONS
 from tombola.errors import UsageError, suggest
+from tombola.registry import name_of
+from tombola.specs import added
 from tombola.training.optimizers import LrSchedule, Optimizer
 
-__all__ = ["Loss", "Training"]
+__all__ = ["Loss", "MemoryFormat", "Precision", "Training"]
 
 Loss = Literal["cross-entropy", "mean-squared-error"]
+Precision = Literal["float32", "bfloat16"]
+MemoryFormat = Literal["contiguous", "channels-last"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,6 +35,11 @@ class Training:
         normalise: a name of `tombola.data.NORMALISATIONS`.
         validation: examples drawn from the training set; 0: 5,000 of 50,000 or more, else a tenth.
         split_seed: of that draw, the same for all replicates.
+        augment: of the training examples, anew in each step (`tombola.data.augmentation`); none: as they are.
+        precision: float32; or bfloat16, in which layers compute under autocast while weights and loss stay float32.
+        memory_format: contiguous; or channels-last, in which torch's convolutions are faster on many machines.
+        parts: a batch goes through the network in so many parts whose gradients are summed (gradient accumulation):
+            the same step with less memory, but batch norm sees parts.
     """
 
     steps: int
@@ -44,13 +54,24 @@ class Training:
     normalise: str = "unit"
     validation: int = 0
     split_seed: int = 0
+    augment: str = added("none")
+    precision: Precision = added("float32")
+    memory_format: MemoryFormat = added("contiguous")
+    parts: int = added(1)
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "eval_every"):
+        for name in ("steps", "batch_size", "eval_every", "parts"):
             _whole(name, getattr(self, name), 1)
         _whole("validation", self.validation, 0)
-        if self.loss not in get_args(Loss):
-            raise UsageError(f"Unknown loss {self.loss!r}. {suggest(str(self.loss), get_args(Loss))}")
+        if self.parts > self.batch_size:
+            raise UsageError(f"parts is {self.parts}, more than the {self.batch_size} examples of a batch.")
+        for name, kind in (("loss", Loss), ("precision", Precision), ("memory_format", MemoryFormat)):
+            if getattr(self, name) not in get_args(kind):
+                known = suggest(str(getattr(self, name)), get_args(kind))
+                raise UsageError(f"Unknown {name} {getattr(self, name)!r}. {known}")
+        if not isinstance(self.augment, str):
+            raise UsageError(f"augment is {self.augment!r}; expected text: NAME[:option=value,...].")
+        name_of(self.augment, AUGMENTATIONS, "augment")
         for name, top in (("l2", math.inf), ("clip_norm", math.inf), ("label_smoothing", 1.0)):
             value = getattr(self, name)
             if not (isinstance(value, int | float) and math.isfinite(value) and 0 <= value < top):
