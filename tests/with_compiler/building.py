@@ -19,7 +19,9 @@ SANITIZERS = [
     "-fno-sanitize-recover=all",
     "-fno-omit-frame-pointer",
     "-g",
+    "-O0",  # behind the variant's -O3: optimising the sanitizers' checks takes ten times what running them does
 ]
+"""Flags that find mistakes in the sources; what the optimiser makes of them is run by the tests of the libraries."""
 
 
 def setup() -> ModuleType:
@@ -50,7 +52,7 @@ def build_and_run(source: str, variant: str, folder: Path, *arguments: str, sani
     """Compiles a program with the flags of a variant, every warning an error, and runs it.
 
     Args:
-        source: the name of a C file in this folder; it includes `tombola.c`.
+        source: the name of a C file in this folder; it includes the kernels that it tests.
         variant: as in setup.py's FLAGS.
         folder: where the program goes.
         arguments: of the program.

@@ -1,4 +1,4 @@
-"""The compiled sparse trainer: networks of Linear layers, trained and run on the weights that exist alone."""
+"""The compiled sparse trainer: convolutions and Linear layers, trained and run on the weights that exist alone."""
 
 from __future__ import annotations
 

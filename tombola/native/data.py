@@ -51,7 +51,7 @@ class Source:
 
     Args:
         sets: what they are views of.
-        order: column of a tile -> feature, those that are most often 0 last.
+        order: column of a tile -> feature, those that are most often 0 last; or, for images, as they are.
         ink: share of the inputs that are not 0.
         packed: whether the inputs are bytes under one affine map.
         held, tiles: what is made so far of each set of examples.
@@ -118,12 +118,14 @@ class Source:
         return index.to(torch.int32).numpy()
 
 
-@functools.lru_cache(maxsize=2)
-def source_of(sets: Sets) -> Source:
-    """The source of a prepared data set; the last ones are kept."""
+@functools.lru_cache(maxsize=4)
+def source_of(sets: Sets, *, images: bool = False) -> Source:
+    """The source of a prepared data set, for networks that begin with a convolution or with none; the last are kept."""
     sample = sets.train.x[sets.train_index[:_SAMPLE]].flatten(1) != 0
     often = sample.sum(0).numpy()
     order: npt.NDArray[np.int32] = np.argsort(-often, kind="stable").astype(np.int32)
     packed = sets.train.x.dtype == torch.uint8 and len(sets.affine.scale) == 1
     ink = float(often.sum()) / max(1, sample.numel())
+    if images:
+        order, ink = np.arange(len(order), dtype=np.int32), 1.0
     return Source(sets=sets, order=order, ink=ink, packed=packed)

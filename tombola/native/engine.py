@@ -35,7 +35,7 @@ _LOSSES = {"cross-entropy": 0, "mean-squared-error": 1}
 
 
 class Native:
-    """Trains a chain of Linear layers on its surviving weights alone; an `Engine` (`tombola.training.engine`).
+    """Trains convolutions and Linear layers on their surviving weights alone; an `Engine` (`tombola.training.engine`).
 
     The same requests and streams as in the reference loop give the same numbers to rounding: sums are taken in another
     order. The module gets the trained weights at the end.
@@ -69,13 +69,13 @@ class Native:
             raise UsageError(f"The native engine cannot train this: {lacking}. Use --engine auto.")
         self.model, self.fit, self.sets, self.training = model, fit, sets, training
         self.provenance: Mapping[str, str] = {"engine": "native", "variant": library.name}
-        self.source: Source = source_of(sets)
         self.order = Order(sets.train_index, batch=training.batch_size, seed=fit.order)
-        links = links_of(model)
+        links = links_of(model, sets.train.x.shape[1:])
+        self.source: Source = source_of(sets, images=links[0].image is not None)
         alive = {} if fit.mask is None else {name: kept.contiguous() for name, kept in fit.mask.sparse().items()}
         other = alive.keys() - {link.weight for link in links}
         if other:
-            raise UsageError(f"The mask prunes {min(other)!r}, and the native engine weights of Linear layers alone.")
+            raise UsageError(f"The mask prunes {min(other)!r}, and the native engine weights of layers alone.")
         drops = sum(isinstance(module, CounterDropout) for module in model.modules())
         self.opened = Opened(
             library,

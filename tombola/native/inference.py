@@ -16,13 +16,14 @@ from tombola.masks import Mask
 from tombola.native.data import view
 from tombola.native.kernels import Opened, formats_of, machine_of
 from tombola.native.layout import Array
-from tombola.native.structure import Link, Unknown, links_of
+from tombola.native.links import Link, Unknown
+from tombola.native.structure import links_of
 from tombola.training.enforce import apply_mask
 
 __all__ = ["Runner", "compile"]
 
 _SINGLE = 8
-"""Batches up to this size run one example at a time: below a tile's cost even where no input is 0."""
+"""Linear layers run batches up to this size one example at a time: below a tile's cost even where no input is 0."""
 
 _READ = {torch.float32, torch.uint8}
 _ACTIVATIONS = {"identity": 0, "relu": 1, "tanh": 2}
@@ -50,7 +51,12 @@ class Runner:
 
 
 def compile(  # noqa: A001 - as torch.compile is called
-    model: nn.Module, mask: Mask | None = None, *, scale: float = 1.0, shift: float = 0.0
+    model: nn.Module,
+    mask: Mask | None = None,
+    *,
+    scale: float = 1.0,
+    shift: float = 0.0,
+    shape: Sequence[int] | None = None,
 ) -> Runner:
     """A callable that computes `model(x)` under `mask` in evaluation mode, without gradients.
 
@@ -58,8 +64,9 @@ def compile(  # noqa: A001 - as torch.compile is called
     all of them where nothing is compiled, run as a masked copy in torch; `engine` and `reason` of the result say so.
 
     Args:
-        model: a chain of Linear layers for the kernels (see `tombola.native.why_not`), any module for torch.
+        model: convolutions and Linear layers for the kernels (see `tombola.native.why_not`), any module for torch.
         mask: which weights exist; None: those that are not 0.
+        shape: of one input, channels x height x width: convolutions need it, and without it they run in torch.
         scale, shift: of uint8 inputs, which are read as x * scale + shift. Floating-point inputs are taken as they are.
 
     Returns:
@@ -81,7 +88,7 @@ def compile(  # noqa: A001 - as torch.compile is called
     links: tuple[Link, ...] = ()
     if reason is None:
         try:
-            links = links_of(masked)
+            links = links_of(masked, shape)
         except Unknown as unknown:
             reason = f"the kernels do not know this network: {unknown}"
     if library is None or reason is not None:
@@ -115,10 +122,12 @@ class _Kernels:
 
     def __init__(self, library: Compiled, links: Sequence[Link], model: nn.Module, scale: float, shift: float) -> None:
         state = {name: value.detach() for name, value in model.state_dict().items()}
-        self._features, self._outputs = links[0].columns, links[-1].rows
+        self._features, self._outputs = links[0].inputs, links[-1].rows
+        self._small = -1 if links[0].image is not None else _SINGLE
         self._scale, self._shift = scale, shift
         self._held: list[Array] = []  # what the structures point into
-        self._layers = (_Columns * len(links))(*(self._by_columns(link, state) for link in links))
+        columns = links if self._small >= 0 else ()
+        self._layers = (_Columns * len(columns))(*(self._by_columns(link, state) for link in columns))
         self._buffer = np.zeros(2 * max(link.rows for link in links), np.float32)
         self._count, self._room = len(links), self._buffer.ctypes.data
         self._single = library.library.tombola_single
@@ -159,7 +168,7 @@ class _Kernels:
             x = x.to(torch.float32)
         if not x.is_contiguous():
             x = x.contiguous()
-        if count > _SINGLE:
+        if count > self._small:
             return self._tiles(x, count)
         outputs = torch.empty(count, self._outputs)
         at = x.data_ptr()
@@ -170,7 +179,7 @@ class _Kernels:
         return outputs
 
     def _tiles(self, x: Tensor, count: int) -> Tensor:
-        flat = x.detach().view(count, -1).numpy()
+        flat = x.detach().view(count, self._features).numpy()
         arrays = {"bytes": flat} if x.dtype == torch.uint8 else {
             "numbers": flat, "scale": self._ones, "shift": self._zeros,
         }  # fmt: skip

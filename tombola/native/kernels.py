@@ -14,7 +14,7 @@ from torch import Tensor
 
 from tombola.compiled import Compiled
 from tombola.native.layout import Array, CExamples, CNetwork, Format, Layout, Machine, aligned, lay_out
-from tombola.native.structure import Link
+from tombola.native.links import Link
 
 __all__ = ["Opened", "formats_of", "machine_of"]
 
@@ -67,7 +67,9 @@ def formats_of(
     formats: list[Format] = []
     for number, link in enumerate(links):
         density = float(alive[link.weight].float().mean()) if link.weight in alive else 1.0
-        if number == 0 and ink is not None and density > 0.2 + ink / 4 and ink < 0.7:
+        if link.image is not None:
+            formats.append("csr")
+        elif number == 0 and ink is not None and density > 0.2 + ink / 4 and ink < 0.7:
             formats.append("ink")
         elif density >= (0.5 if machine.lanes == 16 else 0.65) and link.rows % 4 == 0:
             formats.append("blocks")
@@ -118,6 +120,8 @@ class Opened:
             link = form.link
             layer.rows, layer.columns, layer.format = link.rows, link.columns, _FORMATS[form.format]
             layer.activation, layer.has_bias = _ACTIVATIONS[link.activation], link.bias is not None
+            if link.image is not None:
+                layer.height, layer.width, layer.pool = link.image.height, link.image.width, link.image.pool
             layer.values, layer.stored, layer.bias = form.values, len(form.places), form.bias
             for name in ("start", "column", "keep", "column_start", "row", "slot"):
                 array = getattr(form, name)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from tombola.native.structure import Link
+from tombola.native.links import Link
 
 __all__ = ["CExamples", "CLayer", "CNetwork", "Form", "Format", "Layout", "Machine", "aligned", "lay_out"]
 
@@ -27,11 +27,14 @@ _MOST_LAYERS = 16
 Array = npt.NDArray[Any]
 
 
+_WHOLE = ("rows", "columns", "format", "activation", "has_bias", "height", "width", "pool")
+
+
 class CLayer(ctypes.Structure):
     """`Layer` of network.h."""
 
     _fields_ = (
-        *((name, ctypes.c_int32) for name in ("rows", "columns", "format", "activation", "has_bias")),
+        *((name, ctypes.c_int32) for name in _WHOLE),
         ("drop_below", ctypes.c_uint32),
         ("noise", ctypes.c_uint32 * 2),
         *((name, ctypes.c_int64) for name in ("values", "stored", "bias")),
@@ -142,7 +145,7 @@ class Layout:
             link = form.link
             weight = np.zeros(link.rows * link.columns, np.float32 if self.machine.width == 4 else np.float64)
             weight[form.places[form.alive]] = vector[form.values : form.values + len(form.places)][form.alive]
-            state[link.weight] = torch.from_numpy(weight).view(link.rows, link.columns)
+            state[link.weight] = torch.from_numpy(weight).view(link.shape)
             if link.bias is not None:
                 state[link.bias] = torch.from_numpy(vector[form.bias : form.bias + link.rows].copy())
         return state
@@ -162,8 +165,8 @@ def lay_out(
     at = 0
     for number, (link, format_) in enumerate(zip(links, formats, strict=True)):
         shape = (link.rows, link.columns)
-        mask = alive[link.weight].numpy() if link.weight in alive else np.ones(shape, bool)
-        columns = order if number == 0 else np.arange(link.columns, dtype=np.int32)
+        mask = alive[link.weight].numpy().reshape(shape) if link.weight in alive else np.ones(shape, bool)
+        columns = order if number == 0 and link.image is None else np.arange(link.columns, dtype=np.int32)
         arrays = _ARRANGE[format_](mask, columns, machine)
         values = at
         bias = _up(values + len(arrays["places"]))

@@ -1,9 +1,11 @@
-"""Which networks the native trainer knows: chains of Linear layers, read off the module itself."""
+"""Which networks the native trainer knows: convolutions, then Linear layers, read off the module itself."""
 
 from __future__ import annotations
 
+import math
 import operator
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,14 +13,12 @@ from torch import fx, nn
 from torch.nn import functional as F
 
 from tombola.models.dropout import CounterDropout
+from tombola.native.links import POOL, Link, Unknown, check_options, convolution, linear, place
 
-__all__ = ["WIDEST", "Link", "Unknown", "links_of"]
-
-WIDEST = 65_535
-"""Most inputs of a layer: columns are kept as 16-bit numbers."""
+__all__ = ["links_of"]
 
 _MOST_LAYERS = 16
-_LEAVES = (nn.Linear, nn.Flatten, CounterDropout, nn.ReLU, nn.Tanh, nn.Identity)
+_LEAVES = (nn.Linear, nn.Conv2d, nn.MaxPool2d, nn.Flatten, CounterDropout, nn.ReLU, nn.Tanh, nn.Identity)
 _ACTIVATIONS: dict[Any, str] = {
     **dict.fromkeys((nn.ReLU, F.relu, torch.relu, "relu", "relu_"), "relu"),
     **dict.fromkeys((nn.Tanh, torch.tanh, F.tanh, "tanh", "tanh_"), "tanh"),
@@ -26,29 +26,7 @@ _ACTIVATIONS: dict[Any, str] = {
 }
 
 
-class Unknown(Exception):
-    """The network has a part that the native trainer does not know; says which, as a clause."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Link:
-    """One Linear layer with what stands behind it.
-
-    Args:
-        weight, bias: names in the network's state; bias None: there is none.
-        rows, columns: outputs and inputs.
-        activation: relu, tanh or identity, behind the layer.
-        rate: of the dropout behind the activation; 0: none.
-        dropout: number of that dropout among the network's, in module order: it names its stream of noise.
-    """
-
-    weight: str
-    bias: str | None
-    rows: int
-    columns: int
-    activation: str = "identity"
-    rate: float = 0.0
-    dropout: int = 0
+_POOLS = (F.max_pool2d, torch.max_pool2d)
 
 
 class _Tracer(fx.Tracer):
@@ -56,11 +34,15 @@ class _Tracer(fx.Tracer):
         return isinstance(m, CounterDropout) or super().is_leaf_module(m, module_qualified_name)
 
 
-def links_of(model: nn.Module) -> tuple[Link, ...]:
-    """The network as a chain of Linear layers with ReLU, tanh or nothing between, and counter dropout behind them.
+def links_of(model: nn.Module, shape: Sequence[int] | None = None) -> tuple[Link, ...]:
+    """The network as a chain: convolutions, then Linear layers with ReLU, tanh or nothing between, and counter dropout.
 
-    The module may be an `nn.Sequential` or have a `forward` of its own: it is traced, in training and in evaluation
-    mode; no tensor is computed.
+    A convolution is 3 x 3 of stride 1 with padding 1, behind it stand ReLU or nothing and perhaps a 2 x 2 max-pool. The
+    module may be an `nn.Sequential` or have a `forward` of its own: it is traced, in training and in evaluation mode;
+    no tensor is computed.
+
+    Args:
+        shape: of one example: (channels, height, width), where there are convolutions; None: it is not known.
 
     Raises:
         Unknown: the part that is something else.
@@ -68,13 +50,16 @@ def links_of(model: nn.Module) -> tuple[Link, ...]:
     >>> links = links_of(nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)))
     >>> [(link.weight, link.activation) for link in links]
     [('0.weight', 'relu'), ('2.weight', 'identity')]
+    >>> model = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(128, 10))
+    >>> links_of(model, (3, 8, 9))[0].behind
+    (8, 4, 4)
     """
     _refuse_leaves(model)
     _check_modules(model)
     plain = all(type(module) in {*_LEAVES, nn.Sequential} for module in model.modules())
     mode = model.training
     try:
-        chains = [_chain(model.train(training)) for training in ((False,) if plain else (True, False))]
+        chains = [_chain(model.train(training), shape) for training in ((False,) if plain else (True, False))]
     finally:
         model.train(mode)
     if chains[0] != chains[-1]:
@@ -92,7 +77,7 @@ def _check_modules(model: nn.Module) -> None:
             module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks,
         )  # fmt: skip
         if any(hooks):
-            raise Unknown(f"{_at(name, module)} has hooks")
+            raise Unknown(f"{place(name, module)} has hooks")
     for name, parameter in model.named_parameters():
         if parameter.dtype != torch.float32:
             raise Unknown(f"{name!r} is {parameter.dtype}, not torch.float32")
@@ -104,18 +89,14 @@ def _check_modules(model: nn.Module) -> None:
         raise Unknown(f"it has a buffer, {name!r}")
 
 
-def _at(name: str, module: nn.Module) -> str:
-    return f"layer {name!r} ({type(module).__name__})" if name else type(module).__name__
-
-
-def _chain(model: nn.Module) -> tuple[Link, ...]:
+def _chain(model: nn.Module, shape: Sequence[int] | None) -> tuple[Link, ...]:
     if type(model) is nn.Linear:
-        return (_link("", model),)
+        return (linear("", model),)
     try:
         graph = _Tracer().trace(model)
     except Exception as error:  # whatever a user's forward raises on symbols
         raise Unknown(f"{type(model).__name__}.forward cannot be read ({type(error).__name__})") from error
-    reader = _Reader(model)
+    reader = _Reader(model, shape)
     for node in graph.nodes:
         reader.read(node)
     return reader.links()
@@ -130,21 +111,11 @@ def _refuse_leaves(model: nn.Module) -> None:
             raise Unknown(f"layer {name!r} is a {type(module).__name__}")
 
 
-def _link(name: str, module: nn.Linear) -> Link:
-    rows, columns = module.out_features, module.in_features
-    if columns > WIDEST:
-        raise Unknown(f"{_at(name, module)} has {columns} inputs, more than {WIDEST}")
-    if not columns or not rows:
-        raise Unknown(f"{_at(name, module)} is empty")
-    prefix = f"{name}." if name else ""
-    bias = f"{prefix}bias" if module.bias is not None else None
-    return Link(weight=f"{prefix}weight", bias=bias, rows=rows, columns=columns)
-
-
 class _Reader:
     """Follows the one path from the input to the output."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, shape: Sequence[int] | None) -> None:
+        self._shape = None if shape is None else tuple(shape)  # of an example, here
         self._modules = dict(model.named_modules())
         drops = [m for m in model.modules() if isinstance(m, CounterDropout)]
         self._number = {id(m): i for i, m in enumerate(drops)}
@@ -157,16 +128,16 @@ class _Reader:
         self._ended = False
 
     def links(self) -> tuple[Link, ...]:
-        if not self._ended or not self._found:
-            raise Unknown("it has no Linear layer between input and output")
+        if not self._ended or not self._found or self._found[-1].image is not None:
+            raise Unknown("it has no Linear layer between its input (and convolutions) and its output")
         last = self._found[-1]
         if last.activation != "identity" or last.rate:
             raise Unknown("something stands behind the last Linear layer")
         if len(self._found) > _MOST_LAYERS:
-            raise Unknown(f"it has {len(self._found)} Linear layers, more than {_MOST_LAYERS}")
+            raise Unknown(f"it has {len(self._found)} layers with weights, more than {_MOST_LAYERS}")
         for one, two in zip(self._found, self._found[1:], strict=False):
-            if one.rows != two.columns:
-                raise Unknown(f"{two.weight!r} takes {two.columns} inputs of {one.rows}")
+            if math.prod(one.behind) != two.inputs:
+                raise Unknown(f"{two.weight!r} takes {two.inputs} inputs of {math.prod(one.behind)}")
         return tuple(self._found)
 
     def read(self, node: fx.Node) -> None:
@@ -203,13 +174,22 @@ class _Reader:
         module = self._modules[str(node.target)] if node.op == "call_module" else None
         kind: Any = type(module) if module is not None else node.target
         if isinstance(module, nn.Linear) and kind is nn.Linear:
-            self._linear(str(node.target), module)
+            if self._images:
+                raise Unknown(f"{place(str(node.target), module)} reads images that are not flattened")
+            self._add(str(node.target), module, linear(str(node.target), module))
+        elif isinstance(module, nn.Conv2d) and kind is nn.Conv2d:
+            if self._found and not self._images:
+                raise Unknown(f"{place(str(node.target), module)} does not read images")
+            self._add(str(node.target), module, convolution(str(node.target), module, self._shape))
+        elif kind is nn.MaxPool2d or kind in _POOLS:
+            self._pool(node, module)
         elif isinstance(module, CounterDropout):
             if module.rate:
                 self._dropout(module)
         elif self._flattens(node, module):
-            if self._found:
+            if self._found and not self._images:
                 raise Unknown(f"{node.name!r} changes the shape between layers")
+            self._shape = None if self._shape is None else (math.prod(self._shape),)
         elif kind in _ACTIVATIONS:
             self._activation(node, _ACTIVATIONS[kind])
         elif module is not None:
@@ -217,14 +197,32 @@ class _Reader:
         else:
             raise Unknown(f"its forward calls {getattr(node.target, '__name__', node.target)}")
 
-    def _linear(self, name: str, module: nn.Linear) -> None:
-        link = _link(name, module)
+    @property
+    def _images(self) -> bool:
+        """Whether what is read here are images that a convolution left."""
+        shape = self._shape
+        return bool(self._found) and self._found[-1].image is not None and shape is not None and len(shape) == 3
+
+    def _add(self, name: str, module: nn.Module, link: Link) -> None:
         if any(link.weight == found.weight for found in self._found):
             raise Unknown(f"layer {name!r} is used twice")
         for parameter in module.parameters():
             if self._owner.setdefault(id(parameter), name) != name:
                 raise Unknown(f"the layers {self._owner[id(parameter)]!r} and {name!r} share weights")
         self._found.append(link)
+        self._shape = link.behind
+
+    def _pool(self, node: fx.Node, module: nn.Module | None) -> None:
+        at = f"{node.name!r}" if module is None else place(str(node.target), module)
+        given = dict(zip(POOL, node.args[1:], strict=False)) | dict(node.kwargs)
+        check_options(at, given if module is None else {name: getattr(module, name) for name in POOL}, POOL)
+        image = self._found[-1].image if self._images else None
+        if image is None or image.pool:
+            raise Unknown(f"{at} does not stand behind a convolution")
+        if image.height < 2 or image.width < 2:
+            raise Unknown(f"{at} pools images of {image.height} x {image.width}")
+        self._found[-1] = replace(self._found[-1], image=replace(image, pool=True))
+        self._shape = self._found[-1].behind
 
     def _activation(self, node: fx.Node, name: str) -> None:
         if name == "identity":
@@ -233,17 +231,21 @@ class _Reader:
             raise Unknown(f"{node.name!r} does not stand right behind a Linear layer")
         if len(node.args) > 1 or node.kwargs.keys() - {"inplace"}:
             raise Unknown(f"{node.name!r} has options")
+        if self._found[-1].image is not None and (name != "relu" or not self._images or self._found[-1].image.pool):
+            raise Unknown(f"{node.name!r} behind a convolution is not ReLU right behind it")
         self._found[-1] = replace(self._found[-1], activation=name)
 
     def _dropout(self, module: CounterDropout) -> None:
         if not self._found or self._found[-1].rate:
             raise Unknown("a dropout does not stand behind a hidden layer")
+        if self._found[-1].image is not None:
+            raise Unknown("a dropout stands behind a convolution")
         self._found[-1] = replace(self._found[-1], rate=module.rate, dropout=self._number[id(module)])
 
     def _flattens(self, node: fx.Node, module: nn.Module | None) -> bool:
         """Whether this keeps the batch and makes everything else one dimension."""
         if isinstance(module, nn.Flatten):
-            return module.start_dim == 1 and module.end_dim in {-1, 1}
+            return module.start_dim == 1 and module.end_dim in ({-1, 3} if self._images else {-1, 1})
         rest = node.args[1:]
         if node.target in {torch.flatten, "flatten"}:
             named = dict(zip(("start_dim", "end_dim"), rest, strict=False)) | node.kwargs

@@ -6,6 +6,6 @@
 
 /* Raised whenever an exported function changes its arguments or its meaning, together with ABI in tombola/compiled.py:
  * a library built from other sources is then refused instead of called. */
-enum { TOMBOLA_ABI = 1 };
+enum { TOMBOLA_ABI = 2 };
 
 #endif

@@ -91,21 +91,28 @@ INLINE int any_byte(const uint8_t *row)
     return seen != 0;
 }
 #ifdef FLOAT64
+INLINE vec byte_vector(const uint8_t *row, int i)
+{
+    vec v;
+    for (int l = 0; l < LANES; l++) v[l] = row[i * LANES + l];
+    return v;
+}
 INLINE void widen_row(const uint8_t *row, void *packed)
 {
-    for (int i = 0; i < TILE; i++) ((real *)packed)[i] = row[i];
+    for (int i = 0; i < ROW_VECS; i++) ((vec *)packed)[i] = byte_vector(row, i);
 }
 #else
-INLINE uvec float_bits(const uint8_t *row, int i)
+/* Vector i of a row of bytes. */
+INLINE vec byte_vector(const uint8_t *row, int i)
 {
     uvec bytes = ((const uvec *)row)[i / 4] >> (8 * (i % 4));
     if (i % 4 != 3) bytes &= 255u;
-    return (uvec)__builtin_convertvector((ivec)bytes, vec);
+    return __builtin_convertvector((ivec)bytes, vec);
 }
 INLINE void widen_row(const uint8_t *row, void *packed)
 {
     UNROLL for (int i = 0; i < ROW_VECS; i += 2)
-        ((uvec *)packed)[i / 2] = (float_bits(row, i) >> 16) | float_bits(row, i + 1);
+        ((uvec *)packed)[i / 2] = ((uvec)byte_vector(row, i) >> 16) | (uvec)byte_vector(row, i + 1);
 }
 #endif
 /* Widens the rows of a tile; returns the number of leading columns behind which all is 0. Those are not written. */

@@ -10,7 +10,9 @@ enum Activation { IDENTITY = 0, RELU = 1, TANH = 2 };
 enum Kind { SGD = 0, ADAM = 1, ADAMW = 2 };
 enum Loss { CROSS_ENTROPY = 0, SQUARED_ERROR = 1 };
 
-/* One Linear layer and the activation behind it. Stored values lie in the parameter vector at `values`:
+/* One layer, Linear or a convolution, and the activation behind it. A convolution is 3 x 3 over images of `height` x
+ * `width` with a border of zeros; its weights are a matrix of (outputs) x (9 * input channels), in CSR, and a 2 x 2 pool
+ * may stand behind its activation, which is RELU or IDENTITY. Convolutions come before all Linear layers. Stored values lie in the parameter vector at `values`:
  *   CSR     one for each surviving weight, row by row; `start` has rows + 1 entries, `column` one for each value
  *           and three more (any columns); behind the first layer also the transposed index: `column_start`
  *           (columns + 1), `row` and `slot` (which value)
@@ -21,6 +23,7 @@ enum Loss { CROSS_ENTROPY = 0, SQUARED_ERROR = 1 };
 typedef struct {
     int32_t rows, columns, format, activation;
     int32_t has_bias;
+    int32_t height, width, pool;   /* of a convolution: the images it reads, and whether a pool follows; 0: Linear */
     uint32_t drop_below;           /* dropout: hash < this * 2^-24 is dropped; 0: none */
     uint32_t noise[2];             /* words of the dropout stream */
     int64_t values, stored, bias;  /* places in the parameter vector, number of stored values */
@@ -49,7 +52,8 @@ typedef struct {
     int32_t layers, loss, kind, nesterov;
     double beta1, beta2, eps, momentum, weight_decay, clip_norm, smoothing;
     double scale, shift;       /* a byte b is the input scale * b + shift */
-    const int32_t *order;      /* column of a tile -> feature: a permutation; columns that are often 0 come last */
+    const int32_t *order;      /* column of a tile -> feature: a permutation; columns that are often 0 come last;
+                                  the features as they are, if the first layer is a convolution */
     int64_t parameters;
     real *param, *first, *second, *gradient; /* weights, optimizer moments, room for gradients: `parameters` each */
     int64_t updates;           /* optimizer steps so far, for the bias corrections */

@@ -30,7 +30,8 @@ static void activate(const Layer *l, real *y)
 /* All layers; with `training` dropout falls, of this step and of samples that stand from `first` on in their batch. */
 static void forward(const Network *net, Room *room, const Tile *tile, int training, int64_t step, int64_t first)
 {
-    for (int i = 0; i < net->layers; i++) {
+    images_forward(net, room);
+    for (int i = room->convolutions; i < net->layers; i++) {
         const Layer *l = &net->layer[i];
         int relu = l->activation == RELU;
         real *y = room->output[i];
@@ -48,6 +49,12 @@ static Tile take_tile(const Network *net, Room *room, const Examples *examples, 
                       const uint8_t *bytes)
 {
     Tile tile = {!examples->scale, room->features};
+    if (room->convolutions) {
+        if (tile.packed && !bytes) transpose_bytes(examples, index, count, room->zeros, room->column_of, room->bytes);
+        if (!tile.packed) transpose_numbers(examples, index, count, room->column_of, room->input);
+        take_images(net, room, tile.packed ? (bytes ? bytes : room->bytes) : NULL);
+        return tile;
+    }
     if (!tile.packed) transpose_numbers(examples, index, count, room->column_of, room->input);
     else if (net->layer[0].format == INK) ink_by_sample(examples, index, count, &room->ink);
     else {
@@ -79,7 +86,7 @@ static void input_gradient(const Network *net, Room *room, int i, int64_t step, 
     const real *w = net->param + l->values;
     const real *dy = room->gradient[i], *x = room->output[i - 1];
     real *dx = room->gradient[i - 1];
-    int relu = below->activation == RELU;
+    int relu = below->activation == RELU && !below->pool;
     if (l->format == BLOCKS) blocks_input_gradient(l, w, dy, x, relu, dx);
     else if (relu) csr_input_gradient(l, w, dy, x, 1, dx);
     else csr_input_gradient(l, w, dy, x, 0, dx);

@@ -30,10 +30,14 @@ static Sums tile_step(const Network *net, Room *room, const Examples *examples, 
     forward(net, room, &tile, 1, step, first);
     int last = net->layers - 1;
     Sums sums = judge(net, examples, index, count, 1.0 / (double)batch, room->output[last], room->gradient[last]);
-    for (int i = last; i >= 0; i--) {
+    for (int i = last; i >= room->convolutions; i--) {
         if (i) input_gradient(net, room, i, step, first); /* by the weights before their update */
         else prefetch(examples, index + count, ahead < TILE ? ahead : TILE);
         layer_gradient(net, room, &tile, i, first > 0, u);
+    }
+    if (room->convolutions) {
+        prefetch(examples, index + count, ahead < TILE ? ahead : TILE);
+        images_backward(net, room, first > 0, u);
     }
     return sums;
 }

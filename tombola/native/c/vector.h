@@ -10,6 +10,7 @@
 #define TOMBOLA_VECTOR_H
 
 #include <math.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
