@@ -12,7 +12,9 @@ most of those tests.
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
+import pkgutil
 import runpy
 import shutil
 import signal
@@ -25,9 +27,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+import mistakes
 import scipy.stats
 import torch._dynamo
-from mistakes import keeping, native, networks, pruning, reporting, scaling, searching, shipping, stability, training
 from mistakes.base import Mutant
 
 PRELOADED = (torch._dynamo, scipy.stats)  # for the forks; nothing is computed here, so that they find no lock held
@@ -36,8 +38,8 @@ SECONDS = 240  # of wall time for one mutant; the machine may be busy
 FIXED = {"PYTHONDONTWRITEBYTECODE": "1", "TOMBOLA_REQUIRE": "", "CI": "1"}  # CI: property tests draw the same examples
 
 
-FAMILIES = (keeping, native, networks, pruning, reporting, scaling, searching, shipping, stability, training)
-MUTANTS = tuple(mutant for family in FAMILIES for mutant in family.MUTANTS)
+FAMILIES = [importlib.import_module(f"mistakes.{found.name}") for found in pkgutil.iter_modules(mistakes.__path__)]
+MUTANTS: tuple[Mutant, ...] = tuple(mutant for family in FAMILIES for mutant in getattr(family, "MUTANTS", ()))
 
 
 @dataclass(frozen=True, kw_only=True)

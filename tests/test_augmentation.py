@@ -18,7 +18,7 @@ from tombola.masks import Mask
 from tombola.models.dropout import CounterDropout
 from tombola.native.fits import _asked_of
 from tombola.streams import Key, key, uniform
-from tombola.tasks import Supervised
+from tombola.supervised import Supervised
 from tombola.training.loop import Stopped
 from tombola.training.optimizers import Optimizer
 from tombola.training.settings import Training

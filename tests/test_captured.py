@@ -19,7 +19,7 @@ from tombola.pruning import Pruner
 from tombola.requests import Fit, Gradual
 from tombola.starts import Init
 from tombola.streams import key, uniform
-from tombola.tasks import Supervised
+from tombola.supervised import Supervised
 from tombola.training import capture
 from tombola.training.capture import Keys, Replayed
 from tombola.training.captured import Captured, not_captured

@@ -25,7 +25,7 @@ from tombola.masks import Mask
 from tombola.requests import Arm, Fit, Place
 from tombola.starts import Init, Moment
 from tombola.store import Store
-from tombola.tasks import Supervised
+from tombola.supervised import Supervised
 from tombola.training.engine import check_engine
 from tombola.training.loop import Stopped
 from tombola.training.order import Order

@@ -25,7 +25,7 @@ from tombola.models.costs import uses_per_weight
 from tombola.planning import plan_of
 from tombola.schedules import geometric
 from tombola.specs import canonical_json
-from tombola.tasks import Supervised
+from tombola.supervised import Supervised
 from tombola.tickets import NamedModel
 from tombola.tickets.seed import made
 from tombola.training.settings import Training

@@ -16,7 +16,7 @@ from tombola.masks import Mask
 from tombola.models.registry import MODELS
 from tombola.recipes import RECIPES
 from tombola.scopes import Scope
-from tombola.tasks import Supervised
+from tombola.supervised import Supervised
 
 CONV = {name: recipe for name, recipe in RECIPES.items() if "lenet" not in name}
 

@@ -246,7 +246,7 @@ def test_one_request_in_two_places_of_which_the_source_fails(tmp_path: Path, mon
         base = answers[TICKET]
         assert isinstance(base, Trained)
         Store(tmp_path).object_path(base.states[12]).unlink()
-        monkeypatch.setattr("tombola.tasks.Supervised.fit", failing)
+        monkeypatch.setattr("tombola.supervised.Supervised.fit", failing)
         both = plain(start=At(fit=base.request, step=12), first=12, last=14)
         yield Round(level=1, aside={TICKET: both, Arm(name="again"): both})
         return Found(mask=experiment.plans[0].dense)

@@ -22,7 +22,8 @@ from tombola.models.net import Net
 from tombola.requests import Fit, Request
 from tombola.starts import Init
 from tombola.store import Store
-from tombola.tasks import Stacking, Supervised
+from tombola.supervised import Supervised
+from tombola.tasks import Stacking
 from tombola.training.scale import check_stack
 from tombola.training.settings import Training
 from tombola.training.together import train_many
@@ -131,7 +132,7 @@ def test_a_fit_that_memory_does_not_hold_at_all_fails_clearly(tmp_path: Path, mo
     def none(*_: Any, **__: Any) -> Any:
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
-    monkeypatch.setattr("tombola.tasks.train", none)
+    monkeypatch.setattr("tombola.supervised.train", none)
     bench = Bench(tmp_path)
     [name] = bench.submit(fit(0))
     [[failed]] = bench.ends()
@@ -150,8 +151,8 @@ def stop_at(monkeypatch: pytest.MonkeyPatch, step: int) -> Callable[[], None]:
             one.stopping = lambda: bool(asked and asked[-1])
         return train_many(*given, events=events, **named)
 
-    monkeypatch.setattr("tombola.tasks.train_many", stopped)
-    return lambda: monkeypatch.setattr("tombola.tasks.train_many", train_many)
+    monkeypatch.setattr("tombola.supervised.train_many", stopped)
+    return lambda: monkeypatch.setattr("tombola.supervised.train_many", train_many)
 
 
 def test_a_stopped_stack_goes_on_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ from tombola.errors import UsageError
 from tombola.models.fully_connected import mlp
 from tombola.starts import Moment
 from tombola.streams import stream
-from tombola.tasks import Supervised
+from tombola.supervised import Supervised
 from tombola.training.optimizers import LrSchedule, Optimizer
 from tombola.training.order import Order
 from tombola.training.sets import loss_of

@@ -26,7 +26,8 @@ from tombola.search import SEARCHES, Plan
 from tombola.specs import digest
 from tombola.store import Store
 from tombola.streams import derive
-from tombola.tasks import Supervised, Task
+from tombola.supervised import Supervised
+from tombola.tasks import Task
 from tombola.training.engine import EngineName
 from tombola.training.loop import CHECKPOINT_SECONDS
 from tombola.training.scale import Capture, StackWidth, check_stack

@@ -21,7 +21,8 @@ from tombola.masks import Mask
 from tombola.requests import CUT, GRADUAL, Arm, Fit, Prune, Request, Round, Search
 from tombola.starts import Init
 from tombola.store import Store
-from tombola.tasks import Supervised, Task
+from tombola.supervised import Supervised
+from tombola.tasks import Task
 from tombola.training.engine import EngineName
 from tombola.training.loop import silent
 from tombola.training.state import state_of

@@ -82,9 +82,9 @@ MUTANTS = (
     ),
     Mutant(
         name="networks: batch norm may get one example where a batch goes through in parts",
-        file="tasks.py",
-        good="if self.training.batch_size // self.training.parts == 1:",
-        bad="if self.training.batch_size == 1:",
+        file="training/checking.py",
+        good="if training.batch_size // training.parts == 1:",
+        bad="if training.batch_size == 1:",
         tests=f"{_HOUSE}::test_batch_norm_needs_two_values",
     ),
 )

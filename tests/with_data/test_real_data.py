@@ -16,7 +16,7 @@ from tombola.pruning import Pruner
 from tombola.recipes import find_recipe
 from tombola.requests import ProbeSpec
 from tombola.scopes import Scope
-from tombola.tasks import Supervised
+from tombola.supervised import Supervised
 from tombola.training.evaluation import evaluate
 
 torch.set_num_threads(1)  # as tests/helpers.py: machines are shared

@@ -22,7 +22,7 @@ from tombola.pruning import prune
 from tombola.requests import Fit
 from tombola.starts import Init, Moment
 from tombola.streams import stream
-from tombola.tasks import Supervised
+from tombola.supervised import Supervised
 from tombola.training.checkpoint import Checkpoint
 from tombola.training.enforce import apply_mask
 from tombola.training.loop import Measured, Stopped, silent, train

@@ -29,7 +29,7 @@ from tombola.native.structure import links_of
 from tombola.requests import Fit
 from tombola.starts import Init
 from tombola.streams import stream
-from tombola.tasks import Supervised
+from tombola.supervised import Supervised
 from tombola.training.checkpoint import Checkpoint
 from tombola.training.enforce import apply_mask
 from tombola.training.loop import Stopped, silent, train

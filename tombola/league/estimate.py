@@ -14,7 +14,7 @@ from tombola.experiment import Experiment
 from tombola.preview import Asked, Cost, Preview, asked, sum_of
 from tombola.requests import Fit, ProbeSpec, Prune
 from tombola.store import Store
-from tombola.tasks import Supervised
+from tombola.supervised import Supervised
 
 __all__ = ["Estimate", "estimate", "measure_pass"]
 

@@ -19,7 +19,7 @@ from tombola.league.entries import Entry, Terms, entries_of, fallback_of, recipe
 from tombola.requests import Search
 from tombola.runner import Failure, Row, Runner, Watcher
 from tombola.store import Store
-from tombola.tasks import Supervised
+from tombola.supervised import Supervised
 from tombola.watching import Silent
 
 __all__ = ["League", "Played", "Ready", "Seat", "Watching", "play", "ready"]
