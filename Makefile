@@ -51,6 +51,7 @@ bench: $(STAMP)  ## the benchmarks that end in minutes, with their targets
 	$(BIN)/python benchmarks/select.py
 	$(BIN)/python benchmarks/criteria.py
 	$(BIN)/python benchmarks/workers.py
+	$(BIN)/python benchmarks/motifs.py
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/kill_resume.py --runs 3
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'

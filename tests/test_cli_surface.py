@@ -12,6 +12,7 @@ from cli_helpers import good
 
 from tombola.cli import COMMANDS
 from tombola.commands.mistakes import flags_of
+from tombola.commands.motif import ACTIONS as MOTIF_ACTIONS
 from tombola.commands.ticket import ACTIONS
 
 FLAGS: dict[str, str] = {
@@ -44,19 +45,26 @@ FLAGS: dict[str, str] = {
     "ticket diff": "--at-most --json",
     "export-model": "--out --model --weights --form --inputs --input-shape --batch --at-most --json",
     "cost": "--batch --model --input-shape --rounds --threads --onnx --at-most --json",
+    "motif score": "--offset --intervals --substeps --json",
+    "motif prune": "--method --strict --share --offset --intervals --substeps --save --json --quiet",
+    "motif plot": "--out --offset --intervals --substeps",
     "gc": "--drop --dry-run --json --store",
 }
 
 
+GROUPS = {"ticket": ACTIONS, "motif": MOTIF_ACTIONS}
+
+
 def test_commands() -> None:
     assert list(COMMANDS) == list(dict.fromkeys(name.split()[0] for name in FLAGS))
-    assert [f"ticket {name}" for name in ACTIONS] == [name for name in FLAGS if name.startswith("ticket")]
+    for group, actions in GROUPS.items():
+        assert [f"{group} {name}" for name in actions] == [name for name in FLAGS if name.startswith(f"{group} ")]
 
 
 @pytest.mark.parametrize("command", FLAGS)
 def test_flags_and_help(command: str) -> None:
     name, _, action = command.partition(" ")
-    module = ACTIONS[action][0] if action else COMMANDS[name][0]
+    module = GROUPS[name][action][0] if action else COMMANDS[name][0]
     words = (action or name).split("-")
     kind = getattr(importlib.import_module(module), "".join(map(str.capitalize, words)))
     assert flags_of(kind) == FLAGS[command].split()
@@ -75,12 +83,18 @@ def test_help_of_a_recipe_shows_its_own_defaults() -> None:
 def test_first_help_needs_nothing_heavy() -> None:
     code = """
 import sys, tombola.cli
-for words in ("--help", "--version", "help", "ticket --help"):
+for words in ("--help", "--version", "help", "ticket --help", "motif --help"):
     tombola.cli.main(words.split())
     print(words, *{"torch", "tyro", "numpy", "rich"} & sys.modules.keys(), sep=", ", file=sys.stderr)
 """
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout and found.stderr.splitlines() == ["--help", "--version", "help", "ticket --help"]
+    assert found.stdout and found.stderr.splitlines() == [
+        "--help",
+        "--version",
+        "help",
+        "ticket --help",
+        "motif --help",
+    ]
 
 
 def test_reading_results_needs_no_torch() -> None:
@@ -90,7 +104,8 @@ def test_reading_results_needs_no_torch() -> None:
 
 
 def test_help_of_tickets_needs_no_torch() -> None:
-    commands = [*(f"ticket {action}" for action in ACTIONS), "export-model", "cost"]
+    actions = [f"{group} {action}" for group in GROUPS for action in GROUPS[group]]
+    commands = [*actions, "export-model", "cost"]
     code = f"""
 import sys, tombola.cli
 for command in {commands}:

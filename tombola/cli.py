@@ -35,6 +35,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "write a ticket's network as ONNX, as a torch.export program, or as weights",
     ),
     "cost": ("tombola.commands.cost", "weigh up a ticket: sizes, multiply-adds, and times measured here"),
+    "motif": ("tombola.commands.motif", "gene regulatory networks: score, prune and draw motifs that make stripes"),
     "gc": ("tombola.commands.gc", "remove what no experiment in the store names"),
 }
 """name -> (module with `main(arguments) -> exit code`, one line about it)."""

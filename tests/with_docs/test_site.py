@@ -31,6 +31,7 @@ PACKAGES = (
     "tombola.exporting",
     "tombola.integrations.lightning",
     "tombola.integrations.transformers",
+    "tombola.motifs",
     "tombola.native",
     "tombola.recipes",
     "tombola.search",

@@ -31,6 +31,7 @@ class _Argument:
     Args:
         count: of values; None: any.
         words: taken too, beside what the kind reads.
+        optional: a position that may be left out.
     """
 
     name: str
@@ -38,6 +39,7 @@ class _Argument:
     choices: tuple[str, ...] = ()
     count: int | None = 1
     words: tuple[str, ...] = ()
+    optional: bool = False
 
     @property
     def expected(self) -> str:
@@ -82,7 +84,7 @@ def mistake(kind: type, tokens: Sequence[str], command: str) -> str | None:
         if wrong:
             return wrong
         before = f" after {argument.name}, which takes {argument.expected}"
-    missing = [argument.name for argument in positions[seen:]]
+    missing = [argument.name for argument in positions[seen:] if not argument.optional]
     return f"{missing[0]} is missing: tombola {command} {' '.join(missing)}" if missing else None
 
 
@@ -102,9 +104,11 @@ def _arguments(kind: type, prefix: str = "") -> Iterator[_Argument]:
         name = prefix + field.name.replace("_", "-")
         if is_dataclass(hint):
             yield from _arguments(hint, f"{name}.")  # type: ignore[arg-type]
-        elif field.default is MISSING and field.default_factory is MISSING:
+        elif (required := field.default is MISSING and field.default_factory is MISSING) or marks[
+            "Positional"
+        ] in notes:
             named = [note.metavar for note in notes if getattr(note, "metavar", None)]
-            yield replace(_flag(name, hint), name=named[0] if named else name.upper())
+            yield replace(_flag(name, hint), name=named[0] if named else name.upper(), optional=not required)
         else:
             yield _flag(f"--{name}", hint)
 

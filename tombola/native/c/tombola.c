@@ -18,6 +18,7 @@
 #include "train.c"
 #include "evaluate.c"
 #include "single.c"
+#include "motifs.c"
 
 /* ------------------------------------------------------------------ what the loader asks before anything else */
 

@@ -1,0 +1,80 @@
+"""Known mistakes in gene networks: how they are read, simulated, rewarded and pruned."""
+
+from __future__ import annotations
+
+from mistakes.base import Mutant
+
+__all__ = ["MUTANTS"]
+
+MUTANTS = (
+    Mutant(
+        name="a motif printed by columns is read by rows",
+        file="motifs/seeds.py",
+        good="return as_printed.transposed() if self.transposed else as_printed",
+        bad="return as_printed",
+        tests="tests/test_motifs_networks.py",
+    ),
+    Mutant(
+        name="the solver takes the morphogen of the step's beginning in its middle",
+        file="motifs/simulation.py",
+        good="two = slope(x + h / 2 * one, middle)",
+        bad="two = slope(x + h / 2 * one, begin)",
+        tests="tests/test_motifs_simulation.py",
+    ),
+    Mutant(
+        name="a path from any gene counts, whether it reads the morphogen or not",
+        file="motifs/simulation.py",
+        good="return (reach & (morphogen != 0)).any(1)",
+        bad="return reach.any(1)",
+        tests="tests/test_motifs_simulation.py",
+    ),
+    Mutant(
+        name="the kernel lets genes decay at a rate of its own",
+        file="motifs/kernel.py",
+        good="decay=dynamics.decay,",
+        bad="decay=1.0,",
+        tests="tests/with_native/test_motifs_kernel.py",
+    ),
+    Mutant(
+        name="boundaries may lie beside each other",
+        file="motifs/reward.py",
+        good="(at + scoring.spacing).clamp_max",
+        bad="(at + 1).clamp_max",
+        tests="tests/test_motifs_reward.py",
+    ),
+    Mutant(
+        name="cells must be still from the first moment on",
+        file="motifs/reward.py",
+        good="late, end = traces[:, half:], traces[:, last].double()",
+        bad="late, end = traces[:, 0:], traces[:, last].double()",
+        tests="tests/test_motifs_reward.py",
+    ),
+    Mutant(
+        name="two boundaries in all are rewarded",
+        file="motifs/reward.py",
+        good="torch.where(total > given.least,",
+        bad="torch.where(total >= given.least,",
+        tests="tests/test_motifs_reward.py",
+    ),
+    Mutant(
+        name="the strict reward pays for stripes that fade",
+        file="motifs/reward.py",
+        good="3 * readings.boundaries.amin(1)",
+        bad="readings.boundaries.sum(1)",
+        tests="tests/test_motifs_reward.py",
+    ),
+    Mutant(
+        name="strong repression counts as a small weight",
+        file="motifs/pruned.py",
+        good="    order = sorted(range(len(bench.edges)), key=lambda edge: abs(_weight(network, bench.edges[edge])))\n",
+        bad="    order = sorted(range(len(bench.edges)), key=lambda edge: _weight(network, bench.edges[edge]))\n",
+        tests="tests/test_motifs_pruned.py",
+    ),
+    Mutant(
+        name="sub-networks are alike where their edges to gene 1 are",
+        file="motifs/pruned.py",
+        good="    for _ in range(bench.network.genes - 1):\n",
+        bad="    for _ in range(0):\n",
+        tests="tests/test_motifs_pruned.py",
+    ),
+)

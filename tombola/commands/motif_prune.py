@@ -1,0 +1,155 @@
+"""`tombola motif prune`."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+
+from tombola.commands.arguments import JsonFile, check_targets, counted, flag, parse, write_out
+from tombola.commands.motif_networks import Intervals, MotifName, Named, Offset, Substeps, beware, named
+from tombola.commands.ticket_inspect import columns
+from tombola.errors import UsageError
+from tombola.motifs.network import silence
+
+if TYPE_CHECKING:
+    from tombola.motifs.pruned import Step, Watch
+    from tombola.motifs.reward import Reward
+
+__all__ = ["Prune", "main"]
+
+_PATIENCE = 5.0  # seconds between lines where there is no terminal
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prune:
+    """Take edges away, without tuning what is left, and say how few still make the pattern."""
+
+    motif: tyro.conf.Positional[MotifName]
+    method: Annotated[
+        Literal["greedy", "exhaustive", "magnitude", "sensitivity"],
+        flag("how edges are chosen; exhaustive: all sub-networks, up to 16 edges."),
+    ] = "greedy"
+    strict: Annotated[bool, flag("go by the strict reward, not by the plain one.", default="")] = False
+    share: Annotated[
+        float | None,
+        flag("of the reward that must be kept.", metavar="FLOAT", default="(default: 0.868, the source's)"),
+    ] = None
+    offset: Offset = None
+    intervals: Intervals = 199
+    substeps: Substeps = 2
+    save: Annotated[str, flag("write the smallest network there, as a MOTIF file.", metavar="FILE", default="")] = ""
+    json: JsonFile = ""
+    quiet: Annotated[bool, flag("print no progress.", default="")] = False
+
+    def __post_init__(self) -> None:
+        if self.share is not None and not 0 < self.share <= 1:
+            raise UsageError(f"share is {self.share}; expected a fraction above 0 and at most 1, such as 0.868.")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Prune, print the way down, write the smallest network."""
+    asked = parse(Prune, arguments, command="motif prune")
+    check_targets(asked.json, asked.save)
+    one = named(asked.motif, offset=asked.offset, intervals=asked.intervals, substeps=asked.substeps)
+    why = silence(one.network, one.dynamics.output)
+    if why:
+        raise UsageError(f"{one.title} has reward 0, so there is nothing to keep: {why}.")
+    from tombola.motifs import pruned
+    from tombola.motifs.reward import plain, strict
+    from tombola.motifs.score import scored
+
+    methods = {
+        "greedy": pruned.greedy,
+        "exhaustive": pruned.exhaustive,
+        "magnitude": pruned.magnitude,
+        "sensitivity": pruned.sensitivity,
+    }
+    score = scored(one.network, one.dynamics)
+    reward: Reward = strict if asked.strict else plain
+    kind = "strict" if asked.strict else "plain"
+    begun = time.perf_counter()
+    with _progress(asked.quiet) as watch:
+        steps = methods[asked.method](one.network, one.dynamics, reward=reward, watch=watch)
+    seconds = time.perf_counter() - begun
+    share = pruned.SHARE if asked.share is None else asked.share
+    least = pruned.smallest(steps, share)
+    if least is None:
+        raise UsageError(
+            f"{one.title} has {kind} reward 0, so there is nothing to keep; see tombola motif score {one.name}."
+        )
+    if asked.json != "-":
+        _say(one, asked, steps, least, share, seconds)
+        beware(one, score)
+    if asked.save:
+        write_out(asked.save, json.dumps(least.network.document()) + "\n")
+    write_out(
+        asked.json,
+        {
+            "schema": 1,
+            "name": one.name,
+            "title": one.title,
+            "dynamics": asdict(one.dynamics),
+            "method": asked.method,
+            "reward": kind,
+            "share": share,
+            "seconds": seconds,
+            "coarse": score.coarse,
+            "smallest": least.edges,
+            "steps": [_plain(step) for step in steps],
+        },
+    )
+    return 0
+
+
+def _plain(step: Step) -> dict[str, object]:
+    return {
+        "edges": step.edges,
+        "reward": step.reward,
+        "simulations": step.simulations,
+        **step.network.document(),
+    }
+
+
+def _say(one: Named, asked: Prune, steps: Sequence[Step], least: Step, share: float, seconds: float) -> None:
+    whole = steps[0].reward
+    rows = [(str(step.edges), f"{step.reward:.3f}", f"{100 * step.reward / whole:.1f} %") for step in steps]
+    print(columns([("edges", "reward", "of the whole"), *rows], left=0))
+    print(
+        f"{one.title}, {asked.method}, {'strict' if asked.strict else 'plain'} reward: {least.edges} of "
+        f"{steps[0].edges} edges keep {100 * least.reward / whole:.1f} % (asked: {100 * share:.1f} %); "
+        f"{counted(steps[-1].simulations, 'network')} in {seconds:.1f} s."
+    )
+    if asked.save:
+        print(f"Network: {asked.save}")
+
+
+@contextmanager
+def _progress(quiet: bool) -> Iterator[Watch | None]:
+    """A bar on a terminal, a line every few seconds elsewhere, on standard error."""
+    if quiet:
+        yield None
+        return
+    if not sys.stderr.isatty():
+        last = time.monotonic()
+
+        def line(done: int, total: int) -> None:
+            nonlocal last
+            if time.monotonic() - last >= _PATIENCE:
+                last = time.monotonic()
+                print(f"{done:,} of {total:,} networks", file=sys.stderr)
+
+        yield line
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(file=sys.stderr), transient=True) as bar:
+        task = bar.add_task("networks", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
