@@ -46,7 +46,7 @@ FLAGS: dict[str, str] = {
     "export-model": "--out --model --weights --form --inputs --input-shape --batch --at-most --json",
     "cost": "--batch --model --input-shape --rounds --threads --onnx --at-most --json",
     "motif score": "--offset --intervals --substeps --json",
-    "motif prune": "--method --strict --share --offset --intervals --substeps --save --json --quiet",
+    "motif prune": "--method --tune --seed --strict --share --offset --intervals --substeps --save --json --quiet",
     "motif plot": "--out --offset --intervals --substeps",
     "gc": "--drop --dry-run --json --store",
 }

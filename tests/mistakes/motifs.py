@@ -77,4 +77,25 @@ MUTANTS = (
         bad="    for _ in range(0):\n",
         tests="tests/test_motifs_pruned.py",
     ),
+    Mutant(
+        name="the hill-climb moves edges that are not there",
+        file="motifs/hillclimb.py",
+        good="weights = torch.where(mask, (weights + moves[:, :, :genes]).clamp(-BOUND, BOUND), weights)",
+        bad="weights = (weights + moves[:, :, :genes]).clamp(-BOUND, BOUND)",
+        tests="tests/test_motifs_tune.py",
+    ),
+    Mutant(
+        name="the hill-climb never cools down",
+        file="motifs/hillclimb.py",
+        good="return self.sigma * self.cooling**number",
+        bad="return self.sigma",
+        tests="tests/test_motifs_tune.py",
+    ),
+    Mutant(
+        name="pruning with tuning goes on below the share",
+        file="motifs/descent.py",
+        good="and steps[-1].reward >= wanted:",
+        bad="and steps[-1].reward >= 0:",
+        tests="tests/test_motifs_tune.py",
+    ),
 )

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
@@ -24,18 +25,23 @@ if TYPE_CHECKING:
 
 __all__ = ["Prune", "main"]
 
+_TUNED = ("greedy", "magnitude")
 _PATIENCE = 5.0  # seconds between lines where there is no terminal
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prune:
-    """Take edges away, without tuning what is left, and say how few still make the pattern."""
+    """Take edges away, with or without tuning what is left, and say how few still make the pattern."""
 
     motif: tyro.conf.Positional[MotifName]
     method: Annotated[
         Literal["greedy", "exhaustive", "magnitude", "sensitivity"],
         flag("how edges are chosen; exhaustive: all sub-networks, up to 16 edges."),
     ] = "greedy"
+    tune: Annotated[
+        bool, flag("let what is left climb back after each cut (greedy and magnitude alone).", default="")
+    ] = False
+    seed: Annotated[int, flag("of the moves of --tune.", metavar="INT")] = 0
     strict: Annotated[bool, flag("go by the strict reward, not by the plain one.", default="")] = False
     share: Annotated[
         float | None,
@@ -51,6 +57,10 @@ class Prune:
     def __post_init__(self) -> None:
         if self.share is not None and not 0 < self.share <= 1:
             raise UsageError(f"share is {self.share}; expected a fraction above 0 and at most 1, such as 0.868.")
+        if self.tune and self.method not in _TUNED:
+            raise UsageError(f"--tune goes with {' and '.join(_TUNED)}, not with {self.method}; leave one of them out.")
+        if self.seed and not self.tune:
+            raise UsageError(f"seed is {self.seed}, but nothing is drawn at random without --tune; add it.")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -62,23 +72,19 @@ def main(arguments: Sequence[str]) -> int:
     if why:
         raise UsageError(f"{one.title} has reward 0, so there is nothing to keep: {why}.")
     from tombola.motifs import pruned
+    from tombola.motifs.pruned import SHARE
     from tombola.motifs.reward import plain, strict
     from tombola.motifs.score import scored
 
-    methods = {
-        "greedy": pruned.greedy,
-        "exhaustive": pruned.exhaustive,
-        "magnitude": pruned.magnitude,
-        "sensitivity": pruned.sensitivity,
-    }
+    share = SHARE if asked.share is None else asked.share
+    methods = _methods(asked, share)
     score = scored(one.network, one.dynamics)
     reward: Reward = strict if asked.strict else plain
     kind = "strict" if asked.strict else "plain"
     begun = time.perf_counter()
-    with _progress(asked.quiet) as watch:
+    with _progress(asked.quiet, "edges gone" if asked.tune else "networks") as watch:
         steps = methods[asked.method](one.network, one.dynamics, reward=reward, watch=watch)
     seconds = time.perf_counter() - begun
-    share = pruned.SHARE if asked.share is None else asked.share
     least = pruned.smallest(steps, share)
     if least is None:
         raise UsageError(
@@ -97,6 +103,8 @@ def main(arguments: Sequence[str]) -> int:
             "title": one.title,
             "dynamics": asdict(one.dynamics),
             "method": asked.method,
+            "tuned": asked.tune,
+            "seed": asked.seed if asked.tune else None,
             "reward": kind,
             "share": share,
             "seconds": seconds,
@@ -106,6 +114,24 @@ def main(arguments: Sequence[str]) -> int:
         },
     )
     return 0
+
+
+def _methods(asked: Prune, share: float) -> dict[str, Callable[..., list[Step]]]:
+    from tombola.motifs import descent as descents
+    from tombola.motifs import pruned
+
+    if asked.tune:
+        descent = descents.Descent(share=share, seed=asked.seed)
+        return {
+            "greedy": partial(descents.tuned_greedy, descent=descent),
+            "magnitude": partial(descents.tuned_magnitude, descent=descent),
+        }
+    return {
+        "greedy": pruned.greedy,
+        "exhaustive": pruned.exhaustive,
+        "magnitude": pruned.magnitude,
+        "sensitivity": pruned.sensitivity,
+    }
 
 
 def _plain(step: Step) -> dict[str, object]:
@@ -121,9 +147,10 @@ def _say(one: Named, asked: Prune, steps: Sequence[Step], least: Step, share: fl
     whole = steps[0].reward
     rows = [(str(step.edges), f"{step.reward:.3f}", f"{100 * step.reward / whole:.1f} %") for step in steps]
     print(columns([("edges", "reward", "of the whole"), *rows], left=0))
+    how = f"{asked.method}, tuned" if asked.tune else asked.method
     print(
-        f"{one.title}, {asked.method}, {'strict' if asked.strict else 'plain'} reward: {least.edges} of "
-        f"{steps[0].edges} edges keep {100 * least.reward / whole:.1f} % (asked: {100 * share:.1f} %); "
+        f"{one.title}, {how}, {'strict' if asked.strict else 'plain'} reward: {least.edges} of {steps[0].edges} edges "
+        f"keep {100 * least.reward / whole:.1f} % (asked: {100 * share:.1f} %); "
         f"{counted(steps[-1].simulations, 'network')} in {seconds:.1f} s."
     )
     if asked.save:
@@ -131,7 +158,7 @@ def _say(one: Named, asked: Prune, steps: Sequence[Step], least: Step, share: fl
 
 
 @contextmanager
-def _progress(quiet: bool) -> Iterator[Watch | None]:
+def _progress(quiet: bool, unit: str) -> Iterator[Watch | None]:
     """A bar on a terminal, a line every few seconds elsewhere, on standard error."""
     if quiet:
         yield None
@@ -143,7 +170,7 @@ def _progress(quiet: bool) -> Iterator[Watch | None]:
             nonlocal last
             if time.monotonic() - last >= _PATIENCE:
                 last = time.monotonic()
-                print(f"{done:,} of {total:,} networks", file=sys.stderr)
+                print(f"{done:,} of {total:,} {unit}", file=sys.stderr)
 
         yield line
         return
@@ -151,5 +178,5 @@ def _progress(quiet: bool) -> Iterator[Watch | None]:
     from rich.progress import Progress
 
     with Progress(console=Console(file=sys.stderr), transient=True) as bar:
-        task = bar.add_task("networks", total=None)
+        task = bar.add_task(unit, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -7,8 +7,13 @@ from typing import TYPE_CHECKING
 from tombola.lazy import lazily
 
 if TYPE_CHECKING:
+    from tombola.motifs.descent import Descent, tuned_greedy, tuned_magnitude
     from tombola.motifs.dynamics import Dynamics
+    from tombola.motifs.elites import Elites, map_elites
+    from tombola.motifs.flow import Flow, Levels, enumerated, gflownet
+    from tombola.motifs.hillclimb import Climb, Tuned, tune
     from tombola.motifs.network import GeneNetwork
+    from tombola.motifs.population import Budget, Found, Judge, topologies
     from tombola.motifs.pruned import Step, exhaustive, greedy, magnitude, sensitivity, smallest
     from tombola.motifs.reward import Readings, Scoring, fitness, plain, read, strict
     from tombola.motifs.score import Scored, scored
@@ -17,17 +22,29 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MOTIFS",
+    "Budget",
+    "Climb",
+    "Descent",
     "Dynamics",
+    "Elites",
+    "Flow",
+    "Found",
     "GeneNetwork",
+    "Judge",
+    "Levels",
     "Motif",
     "Readings",
     "Scored",
     "Scoring",
     "Step",
+    "Tuned",
+    "enumerated",
     "exhaustive",
     "fitness",
+    "gflownet",
     "greedy",
     "magnitude",
+    "map_elites",
     "plain",
     "read",
     "rewards",
@@ -37,16 +54,25 @@ __all__ = [
     "smallest",
     "step_error",
     "strict",
+    "topologies",
+    "tune",
+    "tuned_greedy",
+    "tuned_magnitude",
 ]
 
 _HOMES = {
     "dynamics": ("Dynamics",),
+    "elites": ("Elites", "map_elites"),
+    "flow": ("Flow", "Levels", "enumerated", "gflownet"),
     "network": ("GeneNetwork",),
+    "population": ("Budget", "Found", "Judge", "topologies"),
     "pruned": ("Step", "exhaustive", "greedy", "magnitude", "sensitivity", "smallest"),
     "reward": ("Readings", "Scoring", "fitness", "plain", "read", "strict"),
     "score": ("Scored", "scored"),
     "seeds": ("MOTIFS", "Motif"),
     "simulation": ("rewards", "simulate", "step_error"),
+    "hillclimb": ("Climb", "Tuned", "tune"),
+    "descent": ("Descent", "tuned_greedy", "tuned_magnitude"),
 }
 
 __getattr__ = lazily(__name__, {name: f"{__name__}.{home}" for home, names in _HOMES.items() for name in names})
