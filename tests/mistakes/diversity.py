@@ -1,0 +1,38 @@
+"""Known mistakes in searches for diverse gene networks."""
+
+from __future__ import annotations
+
+from mistakes.base import Mutant
+
+__all__ = ["MUTANTS"]
+
+MUTANTS = (
+    Mutant(
+        name="the newest network takes a cell, however poor it is",
+        file="motifs/elites.py",
+        good="            if found.fitness[place] > self.fitness[row, column]:\n",
+        bad="            if found.fitness[place] >= 0:\n",
+        tests="tests/test_motifs_diverse.py",
+    ),
+    Mutant(
+        name="children drop no edges",
+        file="motifs/population.py",
+        good="    child = torch.where(dropping & there & (rank < dropped), 0.0, child)\n",
+        bad="",
+        tests="tests/test_motifs_diverse.py",
+    ),
+    Mutant(
+        name="the policy sees the choice that it makes",
+        file="motifs/flow.py",
+        good=".tril(-1)[None",
+        bad=".tril(0)[None",
+        tests="tests/test_motifs_diverse.py",
+    ),
+    Mutant(
+        name="the flow forgets beta",
+        file="motifs/flow.py",
+        good="target = beta * (known.of(chosen) + floor).log()",
+        bad="target = (known.of(chosen) + floor).log()",
+        tests="tests/test_motifs_diverse.py",
+    ),
+)
