@@ -35,4 +35,11 @@ MUTANTS = (
         bad="target = (known.of(chosen) + floor).log()",
         tests="tests/test_motifs_diverse.py",
     ),
+    Mutant(
+        name="the archive forgets its loneliest member",
+        file="motifs/novelty.py",
+        good="ordered[:, 0].min()",
+        bad="ordered[:, 0].max()",
+        tests="tests/test_motifs_novelty.py",
+    ),
 )

@@ -10,9 +10,11 @@ if TYPE_CHECKING:
     from tombola.motifs.descent import Descent, tuned_greedy, tuned_magnitude
     from tombola.motifs.dynamics import Dynamics
     from tombola.motifs.elites import Elites, map_elites
-    from tombola.motifs.flow import Flow, Levels, enumerated, gflownet
+    from tombola.motifs.flow import Flow, gflownet, total_variation
     from tombola.motifs.hillclimb import Climb, Tuned, tune
+    from tombola.motifs.levels import Levels, enumerated
     from tombola.motifs.network import GeneNetwork
+    from tombola.motifs.novelty import Novel, novelty_search
     from tombola.motifs.population import Budget, Found, Judge, topologies
     from tombola.motifs.pruned import Step, exhaustive, greedy, magnitude, sensitivity, smallest
     from tombola.motifs.reward import Readings, Scoring, fitness, plain, read, strict
@@ -33,6 +35,7 @@ __all__ = [
     "Judge",
     "Levels",
     "Motif",
+    "Novel",
     "Readings",
     "Scored",
     "Scoring",
@@ -45,6 +48,7 @@ __all__ = [
     "greedy",
     "magnitude",
     "map_elites",
+    "novelty_search",
     "plain",
     "read",
     "rewards",
@@ -55,6 +59,7 @@ __all__ = [
     "step_error",
     "strict",
     "topologies",
+    "total_variation",
     "tune",
     "tuned_greedy",
     "tuned_magnitude",
@@ -63,7 +68,9 @@ __all__ = [
 _HOMES = {
     "dynamics": ("Dynamics",),
     "elites": ("Elites", "map_elites"),
-    "flow": ("Flow", "Levels", "enumerated", "gflownet"),
+    "flow": ("Flow", "gflownet", "total_variation"),
+    "levels": ("Levels", "enumerated"),
+    "novelty": ("Novel", "novelty_search"),
     "network": ("GeneNetwork",),
     "population": ("Budget", "Found", "Judge", "topologies"),
     "pruned": ("Step", "exhaustive", "greedy", "magnitude", "sensitivity", "smallest"),
