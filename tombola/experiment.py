@@ -104,14 +104,17 @@ def prepare(
     return on_task(recipe, task)
 
 
-def on_task(recipe: Recipe, task: Supervised) -> Experiment:
-    """The experiment of a recipe on a task that is made already: that of its data, network and training.
+def on_task(recipe: Recipe, task: Task) -> Experiment:
+    """The experiment of a recipe on a task that is made already; data, network and training are the task's.
 
     Raises:
         UsageError: whatever in recipe and task does not fit together.
     """
-    engine = task.engine
-    not_native = task.not_native  # first of all: an engine that cannot train the network is refused
+    own = task if isinstance(task, Supervised) else None
+    engine: EngineName = own.engine if own else "auto"
+    not_native = own.not_native if own else None  # first of all: an engine that cannot train the network is refused
+    if recipe.steps != task.steps:
+        raise UsageError(f"steps is {recipe.steps} in the recipe; expected {task.steps}, those of the task.")
     dense = task.prunable(Scope(protect=recipe.protect))
     template = plan_of(recipe, dense, task.prunable(Scope()).total - dense.total)
     if needs_of(template.pruner.criterion).data:

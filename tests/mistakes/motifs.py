@@ -98,4 +98,18 @@ MUTANTS = (
         bad="and steps[-1].reward >= 0:",
         tests="tests/test_motifs_tune.py",
     ),
+    Mutant(
+        name="a resumed hill-climb goes on from its fittest network alone",
+        file="motifs/course.py",
+        good="for name in Population.__slots__})",
+        bad="[:1] for name in Population.__slots__})",
+        tests="tests/test_motifs_task.py",
+    ),
+    Mutant(
+        name="a rewound hill-climb begins again with the moves of round 0",
+        file="motifs/course.py",
+        good="population = advanced(population, self.mask, step, seed",
+        bad="population = advanced(population, self.mask, step - self.fit.first, seed",
+        tests="tests/test_motifs_task.py",
+    ),
 )

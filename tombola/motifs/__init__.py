@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tombola.motifs.score import Scored, scored
     from tombola.motifs.seeds import MOTIFS, Motif
     from tombola.motifs.simulation import rewards, simulate, step_error
+    from tombola.motifs.task import Genes, GeneTask, Rewarded, gene_recipe
 
 __all__ = [
     "MOTIFS",
@@ -32,11 +33,14 @@ __all__ = [
     "Flow",
     "Found",
     "GeneNetwork",
+    "GeneTask",
+    "Genes",
     "Judge",
     "Levels",
     "Motif",
     "Novel",
     "Readings",
+    "Rewarded",
     "Scored",
     "Scoring",
     "Step",
@@ -44,6 +48,7 @@ __all__ = [
     "enumerated",
     "exhaustive",
     "fitness",
+    "gene_recipe",
     "gflownet",
     "greedy",
     "magnitude",
@@ -78,6 +83,7 @@ _HOMES = {
     "score": ("Scored", "scored"),
     "seeds": ("MOTIFS", "Motif"),
     "simulation": ("rewards", "simulate", "step_error"),
+    "task": ("GeneTask", "Genes", "Rewarded", "gene_recipe"),
     "hillclimb": ("Climb", "Tuned", "tune"),
     "descent": ("Descent", "tuned_greedy", "tuned_magnitude"),
 }
