@@ -47,6 +47,8 @@ FLAGS: dict[str, str] = {
     "cost": "--batch --model --input-shape --rounds --threads --onnx --at-most --json",
     "motif score": "--offset --intervals --substeps --json",
     "motif prune": "--method --tune --seed --strict --share --offset --intervals --substeps --save --json --quiet",
+    "motif diverse": "--method --genes --levels --evaluations --seconds --seed --strict --at-least --most --out "
+    "--json --quiet",
     "motif plot": "--out --offset --intervals --substeps",
     "gc": "--drop --dry-run --json --store",
 }

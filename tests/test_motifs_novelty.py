@@ -36,13 +36,9 @@ def test_members_lie_further_apart_than_at_first() -> None:
     assert later.apart > first.apart
 
 
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        ({"capacity": 1}, "capacity is 1; expected a whole number, 2 or more"),
-        ({"nearest": 0}, "nearest is 0; expected"),
-    ],
-)
-def test_numbers_out_of_range(options: dict[str, int], said: str) -> None:
-    with pytest.raises(UsageError, match=said):
-        novelty_search(budget=Budget(evaluations=1), seed=0, genes=2, **options)
+def test_numbers_out_of_range() -> None:
+    budget = Budget(evaluations=1)
+    with pytest.raises(UsageError, match="capacity is 1; expected a whole number, 2 or more"):
+        novelty_search(budget=budget, seed=0, genes=2, capacity=1)
+    with pytest.raises(UsageError, match="nearest is 0; expected a whole number, 1 or more"):
+        novelty_search(budget=budget, seed=0, genes=2, nearest=0)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -15,18 +13,18 @@ import tyro
 
 from tombola.commands.arguments import JsonFile, check_targets, counted, flag, parse, write_out
 from tombola.commands.motif_networks import Intervals, MotifName, Named, Offset, Substeps, beware, named
+from tombola.commands.motif_progress import progress
 from tombola.commands.ticket_inspect import columns
 from tombola.errors import UsageError
 from tombola.motifs.network import silence
 
 if TYPE_CHECKING:
-    from tombola.motifs.pruned import Step, Watch
+    from tombola.motifs.pruned import Step
     from tombola.motifs.reward import Reward
 
 __all__ = ["Prune", "main"]
 
 _TUNED = ("greedy", "magnitude")
-_PATIENCE = 5.0  # seconds between lines where there is no terminal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +80,7 @@ def main(arguments: Sequence[str]) -> int:
     reward: Reward = strict if asked.strict else plain
     kind = "strict" if asked.strict else "plain"
     begun = time.perf_counter()
-    with _progress(asked.quiet, "edges gone" if asked.tune else "networks") as watch:
+    with progress(asked.quiet, "edges gone" if asked.tune else "networks") as watch:
         steps = methods[asked.method](one.network, one.dynamics, reward=reward, watch=watch)
     seconds = time.perf_counter() - begun
     least = pruned.smallest(steps, share)
@@ -155,28 +153,3 @@ def _say(one: Named, asked: Prune, steps: Sequence[Step], least: Step, share: fl
     )
     if asked.save:
         print(f"Network: {asked.save}")
-
-
-@contextmanager
-def _progress(quiet: bool, unit: str) -> Iterator[Watch | None]:
-    """A bar on a terminal, a line every few seconds elsewhere, on standard error."""
-    if quiet:
-        yield None
-        return
-    if not sys.stderr.isatty():
-        last = time.monotonic()
-
-        def line(done: int, total: int) -> None:
-            nonlocal last
-            if time.monotonic() - last >= _PATIENCE:
-                last = time.monotonic()
-                print(f"{done:,} of {total:,} {unit}", file=sys.stderr)
-
-        yield line
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(file=sys.stderr), transient=True) as bar:
-        task = bar.add_task(unit, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)

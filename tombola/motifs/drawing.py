@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import Tensor
 
-__all__ = ["ACTIVATION", "REPRESSION", "Panel", "drawn"]
+__all__ = ["ACTIVATION", "REPRESSION", "Panel", "card", "drawn"]
 
 ACTIVATION, REPRESSION = "#c8372d", "#2b62b5"
 _INK, _FAINT = "#333333", "#b5b5b5"
@@ -56,6 +56,22 @@ def drawn(panels: Sequence[Panel]) -> Figure:
     return figure
 
 
+def card(network: GeneNetwork, dynamics: Dynamics) -> Figure:
+    """A small figure without words: the kymograph beside the circle graph."""
+    from matplotlib import style
+    from matplotlib.figure import Figure
+
+    with style.context("default"):
+        figure = Figure(figsize=(4.6, 2.2), layout="constrained", facecolor="white")
+        left, right = figure.subplots(1, 2)
+        trace = simulate([network], dynamics, genes=(dynamics.output,))[0, 0]
+        left.imshow(trace.numpy(), origin="lower", aspect="auto", cmap="viridis", vmin=0, vmax=1, interpolation="none")
+        left.set_xticks([])
+        left.set_yticks([])
+        _circle(right, network, dynamics.output, None)
+    return figure
+
+
 def _kymograph(figure: Figure, axes: Axes, trace: Tensor, dynamics: Dynamics, title: str) -> None:
     """Cells across, time upwards."""
     extent = (0, dynamics.cells, 0, dynamics.duration)
@@ -68,7 +84,8 @@ def _kymograph(figure: Figure, axes: Axes, trace: Tensor, dynamics: Dynamics, ti
     figure.colorbar(image, ax=axes, label=f"gene {dynamics.output + 1}", shrink=0.9)
 
 
-def _circle(axes: Axes, network: GeneNetwork, output: int, title: str) -> None:
+def _circle(axes: Axes, network: GeneNetwork, output: int, title: str | None) -> None:
+    """Genes on a circle and their edges; None: without words."""
     from matplotlib.patches import Circle
 
     alive = upstream(network, output)
@@ -97,6 +114,8 @@ def _circle(axes: Axes, network: GeneNetwork, output: int, title: str) -> None:
     axes.set_ylim(-1.65, 1.65)
     axes.set_aspect("equal")
     axes.axis("off")
+    if title is None:
+        return
     axes.set_title(title, color=_INK, fontsize=10.5, loc="left")
     axes.text(
         0.5,
