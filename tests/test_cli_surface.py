@@ -49,6 +49,7 @@ FLAGS: dict[str, str] = {
     "motif prune": "--method --tune --seed --strict --share --offset --intervals --substeps --save --json --quiet",
     "motif diverse": "--method --genes --levels --evaluations --seconds --seed --strict --at-least --most --out "
     "--json --quiet",
+    "motif ticket": "--starts --genes --keep --rounds --late --success --reward --seed --store --json --quiet",
     "motif plot": "--out --offset --intervals --substeps",
     "gc": "--drop --dry-run --json --store",
 }

@@ -112,4 +112,25 @@ MUTANTS = (
         bad="population = advanced(population, self.mask, step - self.fit.first, seed",
         tests="tests/test_motifs_task.py",
     ),
+    Mutant(
+        name="starts whose dense climb fails count as well",
+        file="motifs/tickets.py",
+        good="if rewards[DENSE][start] >= terms.success",
+        bad="if rewards[DENSE][start] >= 0",
+        tests="tests/test_motifs_tickets.py",
+    ),
+    Mutant(
+        name="a ticket needs to beat one of its controls alone",
+        file="motifs/tickets.py",
+        good="if not missing:",
+        bad="if len(missing) < len(start):",
+        tests="tests/test_motifs_tickets.py",
+    ),
+    Mutant(
+        name="McNemar's test counts pairs that agree",
+        file="statistics/shares.py",
+        good="differ = one + other",
+        bad="differ = len(known)",
+        tests="tests/test_motifs_tickets.py",
+    ),
 )

@@ -13,6 +13,10 @@ ACTIONS: dict[str, tuple[str, str]] = {
     "score": ("tombola.commands.motif_score", "simulate motifs and say what their patterns are worth"),
     "prune": ("tombola.commands.motif_prune", "take edges away while the pattern holds, or look at all sub-networks"),
     "diverse": ("tombola.commands.motif_diverse", "search for many different networks, and show them on a page"),
+    "ticket": (
+        "tombola.commands.motif_ticket",
+        "do surviving edges need their first weights? random networks, five ways",
+    ),
     "plot": ("tombola.commands.motif_plot", "draw motifs: the pattern in time, and who acts on whom"),
 }
 """name -> (module with `main(arguments) -> exit code`, one line about it)."""

@@ -12,6 +12,7 @@ from tombola.statistics.pairs import log_ratios, paired_differences, paired_valu
 from tombola.statistics.permutation import SignFlip, sign_flip
 from tombola.statistics.power import power_equivalence, power_greater, required_equivalence, required_replicates
 from tombola.statistics.ratios import Ratio, below, geometric_ratio
+from tombola.statistics.shares import Share, mcnemar, wilson
 from tombola.statistics.speed import Speed, judge_speed
 from tombola.statistics.verdicts import Judgement, Needs, Pairs, judge, level_p
 
@@ -24,6 +25,7 @@ __all__ = [
     "Overall",
     "Pairs",
     "Ratio",
+    "Share",
     "SignFlip",
     "Speed",
     "TTest",
@@ -42,6 +44,7 @@ __all__ = [
     "less",
     "level_p",
     "log_ratios",
+    "mcnemar",
     "noninferiority",
     "overall",
     "paired_differences",
@@ -54,4 +57,5 @@ __all__ = [
     "sign_flip",
     "superiority",
     "t_interval",
+    "wilson",
 ]
