@@ -42,4 +42,11 @@ MUTANTS = (
         bad="ordered[:, 0].max()",
         tests="tests/test_motifs_novelty.py",
     ),
+    Mutant(
+        name="neighbours step upwards alone",
+        file="motifs/landscape.py",
+        good="torch.eye(len(middle)) * -step",
+        bad="torch.eye(len(middle)) * step",
+        tests="tests/test_motifs_landscape.py",
+    ),
 )

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from tombola.commands.arguments import check_targets, flag, parse
-from tombola.commands.motif_networks import Intervals, Offset, Substeps, beware, named
+from tombola.commands.motif_networks import Intervals, Named, Offset, Substeps, beware, named
 from tombola.errors import StoreError, UsageError
 from tombola.motifs.seeds import MOTIFS
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["Plot", "main"]
 
@@ -30,6 +33,9 @@ class Plot:
         ]
     ]
     out: Annotated[str, flag("the picture: .png, .svg or .pdf.", metavar="FILE", default="")] = ""
+    landscape: Annotated[
+        bool, flag("draw the reward around each motif: a cut through two weights, knock-outs, neighbours.", default="")
+    ] = False
     offset: Offset = None
     intervals: Intervals = 199
     substeps: Substeps = 2
@@ -46,10 +52,9 @@ def main(arguments: Sequence[str]) -> int:
     chosen = [
         named(motif, offset=asked.offset, intervals=asked.intervals, substeps=asked.substeps) for motif in asked.motifs
     ]
-    from tombola.motifs.drawing import Panel, drawn
     from tombola.motifs.score import scored
 
-    figure = drawn([Panel(title=one.title, network=one.network, dynamics=one.dynamics) for one in chosen])
+    figure = _landscapes(chosen) if asked.landscape else _patterns(chosen)
     try:
         figure.savefig(asked.out, dpi=150)
     except OSError as error:
@@ -58,3 +63,17 @@ def main(arguments: Sequence[str]) -> int:
     for one in chosen:
         beware(one, scored(one.network, one.dynamics))
     return 0
+
+
+def _patterns(chosen: Sequence[Named]) -> Figure:
+    from tombola.motifs.drawing import Panel, drawn
+
+    return drawn([Panel(title=one.title, network=one.network, dynamics=one.dynamics) for one in chosen])
+
+
+def _landscapes(chosen: Sequence[Named]) -> Figure:
+    from tombola.motifs.landscape import landscape
+    from tombola.motifs.landscape_drawing import landscapes
+    from tombola.motifs.population import Judge
+
+    return landscapes([(one.title, landscape(one.network, Judge(dynamics=one.dynamics))) for one in chosen])
