@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import pickle
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from cli_helpers import call, good
 from helpers import same_bits
 
 from tombola.answers import Trained
@@ -181,3 +183,33 @@ def test_what_a_gene_network_cannot_do_is_said() -> None:
     assert TASK.probe(3).seed == 3 and TASK.effective(half()) == 5
     with pytest.raises(UsageError):
         TASK.probe(0, ProbeSpec())
+
+
+def test_verdict_and_page_go_by_the_reward(tmp_path: Path) -> None:
+    task = GeneTask(motif=MOTIFS["2b"].network, steps=3)
+    experiment = on_task(gene_recipe(task, replicates=3, rate=0.25, margin=0.5), task)
+    document = run_experiment(experiment, Store(tmp_path)).document
+    dense = [row["test_metric"] for row in document["arms"]["ticket"] if row["level"] == 0]
+    ticket = [row["test_metric"] for row in document["arms"]["ticket"] if row["level"] == 1]
+    assert all(value > 16 for value in dense) and "test_metric" in document["arms"]["reinit"][0]
+    name = experiment.digest[:12]
+    called = good("verdict", name, "--store", tmp_path, "--json", tmp_path / "verdict.json")
+    found = json.loads((tmp_path / "verdict.json").read_text())
+    mean = sum(dense) / 3
+    assert found["dense_mean"] == pytest.approx(mean) and found["metric"] == "reward"
+    difference = (sum(ticket) / 3 - mean) / mean
+    assert found["levels"][0]["accuracy"]["difference"] == pytest.approx(difference)
+    assert "A point is 1 % of the dense networks' mean reward" in called.out and "reward at end" in called.out
+    page = good("report", name, "--store", tmp_path).out.rpartition("Page: ")[2].strip()
+    assert found["overall"]["sentence"][:40] in Path(page).read_text()
+    wrong = call("verdict", name, "--fallback", "--store", tmp_path)
+    assert wrong.code == 2 and "--bca and --fallback are for accuracies" in wrong.err
+
+
+def test_where_nothing_is_gained_there_is_a_page_without_a_verdict(tmp_path: Path) -> None:
+    task = GeneTask(motif=GeneNetwork(weights=((0, 0), (0, 0)), morphogen=(0, 0)), steps=1)
+    experiment = on_task(gene_recipe(task, replicates=3, levels=1), task)
+    run_experiment(experiment, Store(tmp_path))
+    wrong = call("verdict", experiment.digest[:12], "--store", tmp_path)
+    assert wrong.code == 2 and "expected one above 0 to compare with" in wrong.err
+    assert "Page: " in good("report", experiment.digest[:12], "--store", tmp_path).out

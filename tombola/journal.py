@@ -50,6 +50,7 @@ class Journal:
             "settings": to_toml(experiment.recipe),
             "task": experiment.task.fingerprint,
             "metric": experiment.task.metric.name,
+            "larger_is_better": experiment.task.metric.larger_is_better,
             "prunable": experiment.plans[0].dense.kept,
             **experiment.task.notes(),
             "begun": before.get("begun", time.time()),

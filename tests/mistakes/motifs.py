@@ -133,4 +133,11 @@ MUTANTS = (
         bad="differ = len(known)",
         tests="tests/test_motifs_tickets.py",
     ),
+    Mutant(
+        name="rewards are compared in parts of the tickets' mean",
+        file="analysis/relative.py",
+        good='if row["level"] == 0], own)',
+        bad='if row["level"] == 1], own)',
+        tests="tests/test_motifs_task.py",
+    ),
 )

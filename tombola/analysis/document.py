@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from tombola.analysis.relative import judged_by
 from tombola.answers import Trained
 from tombola.store import Store
 
@@ -30,7 +31,8 @@ def results_document(digest: str, experiment: Mapping[str, Any], store: Store) -
     """The stored experiment as the document that `tombola run --json` writes (schema 1).
 
     {"schema": 1, "recipe", "experiment", "arms": {ARM: [row, ...]}}, rows in order of level, replicate and draw;
-    accuracies are fractions; a diverged fit has nulls; answers that the store has lost are left out.
+    accuracies are fractions, other metrics of which more is better have fields of their own; a diverged fit has nulls;
+    answers that the store has lost are left out.
     """
     arms: dict[str, list[dict[str, Any]]] = {name: [] for name in PLAYED}
     for row in sorted(experiment["rows"], key=lambda r: (r["level"], r["replicate"], r["draw"])):
@@ -38,7 +40,7 @@ def results_document(digest: str, experiment: Mapping[str, Any], store: Store) -
             continue
         answer = store.get(row["request"])
         if isinstance(answer, Trained):
-            arms[row["arm"]].append(_row(row, answer, experiment["prunable"]))
+            arms[row["arm"]].append(_row(row, answer, experiment))
     return {
         "schema": 1,
         "recipe": experiment["recipe"],
@@ -47,10 +49,15 @@ def results_document(digest: str, experiment: Mapping[str, Any], store: Store) -
     }
 
 
-def _row(row: Mapping[str, Any], answer: Trained, prunable: Mapping[str, int]) -> dict[str, Any]:
+def _row(row: Mapping[str, Any], answer: Trained, experiment: Mapping[str, Any]) -> dict[str, Any]:
+    prunable: Mapping[str, int] = experiment["prunable"]
     stop, judged, end = answer.curve.early_stop, answer.curve.judged, answer.curve.end
     finite = answer.diverged_at is None
     right = finite and answer.metric == "accuracy"
+    gained = {
+        "test_metric_at_early_stop": _number(judged.test_metric) if finite and judged else None,
+        "test_metric": _number(end.test_metric) if finite and end else None,
+    }
     kept = {name: answer.kept.get(name, whole) for name, whole in prunable.items()}
     alive, total = sum(kept.values()), sum(prunable.values())
     return {
@@ -70,6 +77,7 @@ def _row(row: Mapping[str, Any], answer: Trained, prunable: Mapping[str, int]) -
         "validation_loss_min": _number(stop.validation_loss) if finite and stop else None,
         "mask_digest": answer.mask_digest,
         "fit_digest": row["request"],
+        **(gained if judged_by(experiment) not in {None, "accuracy"} else {}),
     }
 
 

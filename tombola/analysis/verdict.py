@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tombola.analysis.missing import listed, missing
+from tombola.analysis.relative import judged_by, relative
 from tombola.errors import UsageError, suggest
 from tombola.statistics.guarantee import hoeffding
 from tombola.statistics.intervals import interval
@@ -129,13 +130,22 @@ def verdict(
 def experiment_verdict(content: Mapping[str, Any], document: Mapping[str, Any]) -> dict[str, Any]:
     """The verdict on a stored experiment, by the margin and endpoint that its recipe declared before the run.
 
+    A metric that is no accuracy is judged in parts of the dense networks' mean, the margin too; a note says so.
+
     Raises:
-        UsageError: the experiment is not judged by accuracy.
+        UsageError: the experiment measures an error, or rewards of which the dense networks have none.
     """
-    if content["metric"] != "accuracy":
-        raise UsageError(f"A verdict compares accuracies; this experiment measures {content['metric']}.")
-    declared = tomllib.loads(content["settings"])
-    return verdict(document, margin=declared["margin"], endpoint=declared["endpoint"], steps=declared["steps"])
+    metric, declared = judged_by(content), tomllib.loads(content["settings"])
+    if metric is None:
+        raise UsageError(f"A verdict compares accuracies or rewards; this experiment measures {content['metric']}.")
+    how = {"margin": declared["margin"], "endpoint": declared["endpoint"], "steps": declared["steps"]}
+    if metric == "accuracy":
+        return verdict(document, **how)
+    parts, mean = relative(document, ENDPOINTS[declared["endpoint"]])
+    found = {**verdict(parts, **how), "metric": metric, "dense_mean": mean}
+    found["notes"] = [f"A point is 1 % of the dense networks' mean {metric}, {mean:.4g}.", *found["notes"]]
+    found["overall"]["sentence"] = sentence(found)
+    return found
 
 
 def sentence(answer: Mapping[str, Any]) -> str:
@@ -151,8 +161,9 @@ def sentence(answer: Mapping[str, Any]) -> str:
     if found["smallest_winning_density"] is not None:
         return (
             f"A winning ticket keeps {_percent(found['smallest_winning_density'])} of the weights "
-            f"(level {found['level']}): {where} its test accuracy is within {margin} of the dense network's, and above "
-            f"that of its mask on other initial weights and of its weights under a shuffled mask "
+            f"(level {found['level']}): {where} its test {answer.get('metric', 'accuracy')} is within {margin} of the "
+            f"dense network's, and above that of its mask on other initial weights and of its weights under a shuffled "
+            f"mask "
             f"({among}: {_p(found['p'])}; {_range(found, n)})."
         )
     if found["tested"] == 0:

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from tombola.analysis.engines import described, engines_of
+from tombola.analysis.relative import judged_by
 from tombola.analysis.source import Source
 from tombola.analysis.verdict import experiment_verdict
 from tombola.commands.arguments import write_whole
+from tombola.errors import UsageError
 from tombola.report.page import page
 from tombola.store import Store
 
@@ -49,10 +51,15 @@ def experiment_page(
 
 
 def _verdict(source: Source) -> dict[str, Any] | None:
-    """The verdict by the recipe's own margin and endpoint; None where nothing is judged by accuracy."""
-    if source.known["metric"] != "accuracy" or not source.document["arms"]:
+    """The verdict by the recipe's own margin and endpoint; None where less is better, or nothing was gained at all."""
+    if judged_by(source.known) is None or not source.document["arms"]:
         return None
-    return experiment_verdict(source.known, source.document)
+    try:
+        return experiment_verdict(source.known, source.document)
+    except UsageError:
+        if source.known["metric"] == "accuracy":
+            raise
+        return None
 
 
 def _seeds(source: Source) -> str:

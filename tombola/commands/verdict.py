@@ -23,6 +23,7 @@ from tombola.commands.arguments import (
     parse,
     write_out,
 )
+from tombola.errors import UsageError
 from tombola.report.columns import per_cent
 
 if TYPE_CHECKING:
@@ -64,7 +65,8 @@ def print_verdict(found: Mapping[str, Any], console: Console) -> None:
         console.print(table)
         say("Columns dense, reinit, shuffled: ticket - other in points, and p (dense: not below it by the margin).")
         say("Early stop: the ticket's step / the dense network's; ? inconclusive. *: winning and no slower.")
-        say(f"Margin {100 * found['margin']:g} points, declared in the recipe; accuracy at {found['endpoint']}.")
+        metric = found.get("metric", "accuracy")
+        say(f"Margin {100 * found['margin']:g} points, declared in the recipe; {metric} at {found['endpoint']}.")
         say(UNADJUSTED)
     for note in found["notes"]:
         say(f"Note: {note}")
@@ -110,6 +112,8 @@ def main(arguments: Sequence[str]) -> int:
     digest, content = store.experiment(asked.experiment)
     document = results_document(digest, content, store)
     found = experiment_verdict(content, document)
+    if (asked.bca or asked.fallback) and "metric" in found:
+        raise UsageError(f"--bca and --fallback are for accuracies; this experiment measures {found['metric']}.")
     console = open_console(asked.json)
     print_verdict(found, console)
     if asked.bca:
