@@ -3,6 +3,7 @@
     python benchmarks/motif_discrimination.py [MOTIF ...]
 
 Strict reward, the best of eight restarts each, 20 shuffles of each motif, one seed. Takes minutes.
+With seed 0, none of the shuffles of Motifs 22 and 1 reaches the motif; 2 of the 20 of Motif 9 do, where one may.
 """
 
 from __future__ import annotations

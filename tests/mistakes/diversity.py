@@ -49,11 +49,4 @@ MUTANTS = (
         bad="torch.eye(len(middle)) * step",
         tests="tests/test_motifs_landscape.py",
     ),
-    Mutant(
-        name="the best inputs are those of the last round",
-        file="motifs/discrimination.py",
-        good="        if float(reward.max()) > best:\n",
-        bad="        if number == given.rounds - 1:\n",
-        tests="tests/test_motifs_discrimination.py",
-    ),
 )
