@@ -63,7 +63,7 @@ def test_plot(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("motif",), "Name one of score, prune, diverse, plot."),
+        (("motif",), "Name one of score, prune, diverse, ticket, plot."),
         (("motif", "scroe"), "Unknown action 'scroe'. Did you mean 'score'?"),
         (("motif", "score", "10"), "there is no motif '10'. Did you mean '1'? Or name a JSON file."),
         (("motif", "score", "none.json"), "none.json cannot be read: No such file"),
