@@ -45,6 +45,11 @@ def test_the_formula_of_the_paper(final: Fraction, every: int, begin: int, n: in
         assert levels_of(made, 9) == 1
 
 
+@pytest.mark.parametrize("schedule", [Cubic, Linear])
+def test_the_last_cut_reaches_the_density_itself(schedule: type[Cubic | Linear]) -> None:
+    assert cuts_of(schedule(final=0.02, every=1, end=1), 4325, 1) == ((1, 86),)  # 86.5, which rounding off makes 87
+
+
 def test_a_cut_that_removes_nothing_is_none() -> None:
     found = cuts_of(Cubic(final=0.5, every=1, end=10), 10, 10)
     assert found == ((1, 9), (2, 8), (3, 7), (4, 6), (6, 5))  # 8.6, 7.6, 6.7, 6.1, 5.6, 5.3, ...

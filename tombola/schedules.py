@@ -156,7 +156,7 @@ class Linear:
         >>> Linear(final=0.2)(1, 4)
         0.8
         """
-        return 1 - (1 - self.final) * level / levels
+        return self.final if level == levels else 1 - (1 - self.final) * level / levels  # the end is no rounding off
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
