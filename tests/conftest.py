@@ -75,6 +75,12 @@ NEEDS: dict[str, Callable[[], str]] = {
 """group -> what is missing; empty: nothing."""
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> None:
+    """Bytes get an id of their own: what they hold may differ from worker to worker, as gzip's clock does."""
+    if isinstance(val, bytes):
+        raise pytest.UsageError(f"{argname} holds bytes without an id; give the test ids=[...].")
+
+
 def _reseed() -> None:
     torch.manual_seed(0)
     np.random.seed(0)

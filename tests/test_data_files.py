@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from data_helpers import X, Y, idx, idx_files, idx_source, no_network, put
+from data_helpers import X, Y, idx, idx_files, idx_source, no_network, put, zipped
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -185,14 +185,25 @@ def test_a_wrong_file_is_reported_before_anything_is_downloaded(tmp_path: Path, 
     ("raw", "message"),
     [
         (b"not gzip", "cannot be read: Not a gzipped file"),
-        (gzip.compress(idx(np.zeros((5, 4, 3), np.uint8)))[:-9], "cannot be read"),
-        (gzip.compress(b"\x00\x00\x08\x01" + bytes(80)), "begins with '00000801'; expected '00000803'"),
-        (gzip.compress(b""), "begins with ''"),
-        (gzip.compress(b"\x00\x00\x08\x03\x00"), "holds 5 bytes"),
-        (gzip.compress(idx(np.zeros((0, 4, 3), np.uint8))), "may not be empty"),
-        (gzip.compress(idx(np.zeros((5, 4, 3), np.uint8))[:-1]), r"its header says shape \(5, 4, 3\)"),
-        (gzip.compress(idx(np.zeros((5, 4, 3), np.uint8)) + b"x"), r"needs 76"),
-        (gzip.compress(idx(np.zeros((6, 4, 3), np.uint8))), "tiny: x_train has 6 examples but y_train has 5"),
+        (zipped(idx(np.zeros((5, 4, 3), np.uint8)))[:-9], "cannot be read"),
+        (zipped(b"\x00\x00\x08\x01" + bytes(80)), "begins with '00000801'; expected '00000803'"),
+        (zipped(b""), "begins with ''"),
+        (zipped(b"\x00\x00\x08\x03\x00"), "holds 5 bytes"),
+        (zipped(idx(np.zeros((0, 4, 3), np.uint8))), "may not be empty"),
+        (zipped(idx(np.zeros((5, 4, 3), np.uint8))[:-1]), r"its header says shape \(5, 4, 3\)"),
+        (zipped(idx(np.zeros((5, 4, 3), np.uint8)) + b"x"), r"needs 76"),
+        (zipped(idx(np.zeros((6, 4, 3), np.uint8))), "tiny: x_train has 6 examples but y_train has 5"),
+    ],
+    ids=[
+        "not gzip",
+        "cut short",
+        "labels",
+        "empty",
+        "half a header",
+        "no images",
+        "a byte less",
+        "a byte more",
+        "an image more",
     ],
 )
 def test_idx_files_are_checked_inside_too(tmp_path: Path, raw: bytes, message: str) -> None:
@@ -203,7 +214,7 @@ def test_idx_files_are_checked_inside_too(tmp_path: Path, raw: bytes, message: s
 
 
 def test_idx_labels_above_nine_are_refused(tmp_path: Path) -> None:
-    labels = gzip.compress(idx(np.array([1, 2, 3, 10, 4], np.uint8)))
+    labels = zipped(idx(np.array([1, 2, 3, 10, 4], np.uint8)))
     contents = {**idx_files(), "train-labels-idx1-ubyte.gz": labels}
     put(tmp_path / "tiny", contents)
     with pytest.raises(DataError, match="y_train holds label 10 at index 3"):

@@ -71,7 +71,7 @@ def store(tmp_path: Path, lines: list[str]) -> Store:
 
 
 @pytest.mark.parametrize("failing", ["replace", "fsync", "open"])
-@pytest.mark.parametrize("before", [b"", b"the old content"])
+@pytest.mark.parametrize("before", [b"", b"the old content"], ids=["new", "old"])
 def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str, before: bytes
 ) -> None:
