@@ -19,7 +19,7 @@ if __package__ in {None, ""}:
 from benchmarks.common import machine, one_thread, row
 from tombola.motifs import MOTIFS
 from tombola.motifs.discrimination import discriminated
-from tombola.motifs.population import Judge
+from tombola.motifs.judge import Judge
 from tombola.motifs.reward import strict
 
 TARGET = 0.05

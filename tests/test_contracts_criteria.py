@@ -25,6 +25,7 @@ QUICK: dict[str, str] = {  # criteria that take long -> options that make them s
     "force": "force:rounds=4",
     "supermask": "supermask:steps=3,lr=1",
     "edge_popup": "edge_popup:steps=3",
+    "greedy": "greedy:rounds=3",
     "obd": "obd:exact=100,samples=4",
 }
 INSIDE = ("activation_mean", "apoz", "covariance_redundancy", "mutual_information", "output_sensitivity", "hebbian")

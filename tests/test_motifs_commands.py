@@ -44,7 +44,7 @@ def test_score_says_what_to_beware_of() -> None:
 
 def test_prune_and_what_is_left() -> None:
     called = good("motif", "prune", "22", "--save", "small.json", "--json", "down.json")
-    assert "4 of 12 edges keep 98.8 % (asked: 86.8 %); 79 networks" in called.out
+    assert "4 of 12 edges keep 98.8 % (asked: 86.8 %); 90 networks" in called.out
     small, down = read_network(Path("small.json")), document("down.json")
     assert len(small.edges) == down["smallest"] == 4
     assert [step["edges"] for step in down["steps"]] == list(range(12, -1, -1))
@@ -81,7 +81,11 @@ def test_plot(tmp_path: Path) -> None:
             ("motif", "prune", "9", "--method", "exhaustive"),
             "46 edges and 70,368,744,177,664 such sub-networks; at most 65,536",
         ),
-        (("motif", "prune", "9", "--method", "imp"), "--method is 'imp'; expected one of greedy, exhaustive"),
+        (("motif", "prune", "9", "--method", "gredy"), "Did you mean 'greedy'?"),
+        (
+            ("motif", "prune", "9", "--method", "snip"),
+            "The criterion snip looks at examples, which",
+        ),
         (("motif", "prune", "9", "--share", "2"), "share is 2.0; expected a fraction above 0"),
         (("motif", "prune", "deaf.json"), "deaf has reward 0, so there is nothing to keep: gene 1 is the same"),
         (

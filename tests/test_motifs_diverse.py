@@ -22,7 +22,8 @@ from tombola.motifs import (
     topologies,
 )
 from tombola.motifs.flow import total_variation
-from tombola.motifs.population import Judge, mutated, random_networks
+from tombola.motifs.judge import Judge
+from tombola.motifs.population import mutated, random_networks
 from tombola.motifs.simulation import stacked
 from tombola.streams import stream
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 
 import pytest
 
 from tombola.errors import UsageError
-from tombola.motifs import MOTIFS, Step, exhaustive, greedy, magnitude, rewards, sensitivity, smallest, strict
+from tombola.motifs import MOTIFS, Step, by_criterion, exhaustive, rewards, smallest, strict
 from tombola.motifs.pruned import SHARE
 
 
@@ -29,9 +29,10 @@ def edges(steps: list[Step]) -> int:
 def test_greedy_finds_the_true_smallest_motif(name: str, fewest: int) -> None:
     motif, best = MOTIFS[name], truth(name)
     assert edges(best) == fewest
-    down = greedy(motif.network, motif.dynamics)
+    down = by_criterion(motif.network, "greedy", motif.dynamics)
     assert edges(down) == fewest
-    for method in (down, magnitude(motif.network, motif.dynamics), sensitivity(motif.network, motif.dynamics)):
+    others = [by_criterion(motif.network, name, motif.dynamics) for name in ("magnitude", "leave_one_out", "random")]
+    for method in (down, *others):
         assert [step.edges for step in method] == list(range(len(method) - 1, -1, -1))
         assert all(method[-1 - step.edges].reward <= step.reward for step in best)
         assert method[0].network == motif.network and method[0].reward == best[0].reward
@@ -53,35 +54,35 @@ def test_exhaustive_is_the_best_of_all_sub_networks() -> None:
 
 
 def test_magnitude_is_a_poor_guide() -> None:
-    steps = magnitude(MOTIFS["22"].network)
+    steps = by_criterion(MOTIFS["22"].network, "magnitude")
     gone = [abs(a) for row in steps[3].network.weights for a in row if a]
     assert min(gone) == 25 and edges(steps) == 6
-    assert edges(magnitude(MOTIFS["2"].network)) == 10
+    assert edges(by_criterion(MOTIFS["2"].network, "magnitude")) == 10
 
 
 @pytest.mark.parametrize(("strictly", "fewest"), [(False, 24), (True, 23)])
 def test_motif_9(strictly: bool, fewest: int) -> None:
     network, options = MOTIFS["9"].network, {"reward": strict} if strictly else {}
-    down = greedy(network, **options)
+    down = by_criterion(network, **options)
     assert edges(down) == fewest
-    assert down[-1].simulations == 1 + 46 * 47 // 2 and len(down) == 47
+    assert down[-1].simulations == sum(range(2, 47)) + 47 and len(down) == 47
     assert all(set(after.network.edges) < set(before.network.edges) for before, after in itertools.pairwise(down))
-    one_shot = magnitude(network, **options)
+    one_shot = by_criterion(network, "magnitude", **options)
     assert edges(one_shot) >= 40 and one_shot[-1].simulations == 47
-    ranked = sensitivity(network, **options)
-    assert edges(ranked) == 27 and ranked[-1].simulations == 93
+    ranked = by_criterion(network, "leave_one_out", **options)
+    assert edges(ranked) == 27 and ranked[-1].simulations == 94
 
 
 def test_steps_say_what_they_hold() -> None:
     network = MOTIFS["2b"].network
-    for step in greedy(network):
+    for step in by_criterion(network):
         assert step.edges == len(step.network.edges)
         assert step.reward == rewards([step.network]).item()
         assert step.network.morphogen == network.morphogen
     seen: list[tuple[int, int]] = []
-    greedy(network, watch=lambda done, total: seen.append((done, total)))
-    assert seen == [(5, 11), (8, 11), (10, 11), (11, 11)]
-    for method, total in ((exhaustive, None), (magnitude, 5), (sensitivity, 9)):
+    by_criterion(network, watch=lambda done, total: seen.append((done, total)))
+    assert seen == [(4, 16), (7, 16), (9, 16), (14, 16), (14, 14)]
+    for method, total in ((exhaustive, None), (partial(by_criterion, criterion="leave_one_out"), 10)):
         seen.clear()
         steps = method(network, watch=lambda done, total: seen.append((done, total)))
         assert seen[-1][0] == seen[-1][1] and total in (None, seen[-1][1]) and steps[-1].edges == 0

@@ -134,6 +134,8 @@ def test_the_moves_of_a_round_do_not_depend_on_where_a_training_begins() -> None
         ({"search": "imp", "levels": 2, "rate": 0.3, "rewind_to": 2, "controls": ("reinit",)}, {"ticket": 6}),
         ({"reset": "lr-rewind", "criterion": "random"}, {"ticket": 4}),
         ({"reset": "fine-tune", "controls": ()}, {"ticket": 4}),
+        ({"criterion": "greedy", "controls": ("inverted",)}, {"ticket": 4, "inverted": 2}),
+        ({"criterion": "leave_one_out", "search": "imp", "levels": 2, "rate": 0.3}, {"ticket": 6}),
     ],
 )
 def test_searches_controls_and_store(tmp_path: Path, changes: dict[str, Any], computed: dict[str, int]) -> None:
@@ -165,7 +167,8 @@ def test_what_a_gene_network_cannot_do_is_said() -> None:
     with pytest.raises(UsageError, match="belongs to another network"):
         TASK.fit(fit(), state_of(GeneTask(genes=2).build(0)), events=silent())
     for changes, said in (
-        ({"criterion": "snip"}, "no examples to score on"),
+        ({"criterion": "snip"}, "criterion snip looks at examples, and this task has none"),
+        ({"criterion": "greedy", "controls": ("random-labels",)}, "random-labels corrupts examples, and this task has"),
         ({"steps": 9}, "steps is 9 in the recipe; expected 5"),
     ):
         with pytest.raises(UsageError, match=said):
@@ -180,9 +183,7 @@ def test_what_a_gene_network_cannot_do_is_said() -> None:
     for settings in ({"steps": 0}, {"genes": 65}, {"spread": 0.0}):
         with pytest.raises(UsageError, match=f"^{next(iter(settings))} is "):
             GeneTask(**settings)
-    assert TASK.probe(3).seed == 3 and TASK.effective(half()) == 5
-    with pytest.raises(UsageError):
-        TASK.probe(0, ProbeSpec())
+    assert TASK.probe(3, ProbeSpec()).seed == 3 and TASK.effective(half()) == 5
 
 
 def test_verdict_and_page_go_by_the_reward(tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ from tombola.errors import UsageError
 from tombola.motifs import MOTIFS, Climb, Descent, GeneNetwork, rewards, smallest, strict, tune, tuned_greedy
 from tombola.motifs.descent import tuned_magnitude
 from tombola.motifs.dynamics import Dynamics
-from tombola.motifs.hillclimb import Judge, Population, advanced, founded
+from tombola.motifs.hillclimb import Population, advanced, founded
+from tombola.motifs.judge import Judge
 from tombola.motifs.network import BOUND
 
 TWO, NINE = MOTIFS["2b"].network, MOTIFS["9"].network
@@ -34,7 +35,7 @@ def test_a_round_keeps_the_fittest_within_the_mask_and_the_bounds() -> None:
         assert bool((found.weights[:, 1, 0] == TWO.weights[1][0]).all())
         assert float(found.weights.abs().max()) <= BOUND >= float(found.morphogen.abs().max())
         again = JUDGE(found.weights, found.morphogen)
-        assert torch.equal(again[0], found.fitness) and torch.equal(again[1], found.reward)
+        assert torch.equal(again.fitness, found.fitness) and torch.equal(again.reward, found.reward)
     assert len({tuple(row) for row in found.morphogen.tolist()}) > 1
 
 
@@ -115,5 +116,5 @@ def test_the_command(tmp_path: Path) -> None:
     assert good("motif", "prune", "2b", "--tune", "--seed", 2, "--json", "-").json["steps"] == found["steps"]
     wrong = call("motif", "prune", "2b", "--tune", "--method", "exhaustive")
     assert wrong.code == 2 and "--tune goes with greedy and magnitude, not with exhaustive" in wrong.err
-    wrong = call("motif", "prune", "2b", "--seed", 2)
-    assert wrong.code == 2 and "nothing is drawn at random without --tune" in wrong.err
+    drawn = [good("motif", "prune", "9", "--method", "random", "--seed", s, "--json", "-").json for s in (2, 2, 3)]
+    assert drawn[0]["steps"] == drawn[1]["steps"] != drawn[2]["steps"]

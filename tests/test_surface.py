@@ -56,7 +56,7 @@ CRITERIA_NAMES = [
     "movement_same_sign", "movement_different_sign", "snip", "iterative_snip", "force", "grasp", "synflow",
     "grad", "taylor", "empirical_fisher", "true_fisher", "movement_pruning", "supermask", "edge_popup", "obd",
     "obs", "woodfisher", "wanda", "sparsegpt", "low_variance", "low_variance_units", "activation_mean", "apoz",
-    "covariance_redundancy", "mutual_information", "output_sensitivity", "hebbian",
+    "covariance_redundancy", "mutual_information", "output_sensitivity", "leave_one_out", "greedy", "hebbian",
 ]  # fmt: skip
 
 RESET_NAMES = [

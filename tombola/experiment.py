@@ -23,6 +23,7 @@ from tombola.requests import Search
 from tombola.runner import Failure, Runner, Watcher
 from tombola.scopes import Scope
 from tombola.search import SEARCHES, Plan
+from tombola.search.checks import check_probe
 from tombola.specs import digest
 from tombola.store import Store
 from tombola.streams import derive
@@ -117,11 +118,12 @@ def on_task(recipe: Recipe, task: Task) -> Experiment:
         raise UsageError(f"steps is {recipe.steps} in the recipe; expected {task.steps}, those of the task.")
     dense = task.prunable(Scope(protect=recipe.protect))
     template = plan_of(recipe, dense, task.prunable(Scope()).total - dense.total)
-    if needs_of(template.pruner.criterion).data:
-        task.probe(0, recipe.probe)  # what cannot be drawn is said before anything is trained
+    wanted = needs_of(template.pruner.criterion)
+    if wanted.data:  # what cannot be drawn, or be corrupted, is said before any training
+        check_probe(template, task.probe(0, recipe.probe))
     beyond = {
         "freezes pruned places at constants": template.pruned is not None,
-        "gathers statistics along the way": bool(needs_of(template.pruner.criterion).gathered),
+        "gathers statistics along the way": bool(wanted.gathered),
         "prunes while it trains": bool(template.cuts),
     }
     if engine == "native" and any(beyond.values()):

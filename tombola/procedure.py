@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from tombola.asked import Asked, patterns
-from tombola.criteria import Criterion, Probe, criterion_of, needs_of
+from tombola.criteria import Criterion, Limited, Probe, criterion_of, needs_of
 from tombola.criteria.base import label_of
 from tombola.errors import Emptied, StoreError, UsageError, hint
 from tombola.ladder import Walk, budgets
@@ -264,12 +264,12 @@ def begin(given: Given, number: int) -> Procedure:
         stage=Stage(model=model, train=given.train),
         start=share(state_of(own)),
         whole=whole,
-        pruner=Pruner(criterion=_criterion(given), allocation=allocation),
+        pruner=Pruner(criterion=_criterion(given, *keeps[:2]), allocation=allocation),
         keeps=keeps,
     )
 
 
-def _criterion(given: Given) -> Criterion:
+def _criterion(given: Given, alive: int, keep: int) -> Criterion:
     """What is asked for, where it can be had: what a criterion lacks is said before the first training."""
     criterion = criterion_of(given.asked.criterion)
     needs, name = needs_of(criterion), label_of(criterion)
@@ -278,6 +278,9 @@ def _criterion(given: Given) -> Criterion:
             f"The criterion {name} sums {', '.join(needs.gathered)} along a training, which a loop of your own does "
             f"not; use tombola.run, or another criterion."
         )
-    if needs.data:
-        (given.probe or Probe()).examples(name)
+    probe = given.probe or Probe()
+    if probe.lacks(needs):
+        probe.examples(name)
+    if isinstance(criterion, Limited):
+        criterion.check_cut(alive, keep)
     return criterion

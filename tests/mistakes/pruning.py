@@ -282,4 +282,32 @@ MUTANTS = (
         bad="return drawn_anew(whole, generator)[kept]",
         tests="tests/test_resets.py",
     ),
+    Mutant(
+        name="greedy elimination does not look again",
+        file="criteria/elimination.py",
+        good="            going = _missed_least(worth, model, left, left.alive - count)\n",
+        bad="            going = _missed_least(worth, model, mask, mask.alive - count)\n",
+        tests="tests/test_criteria_elimination.py",
+    ),
+    Mutant(
+        name="a weight that was left out stays out",
+        file="criteria/elimination.py",
+        good="                weight.copy_(before)\n",
+        bad="",
+        tests="tests/test_criteria_elimination.py",
+    ),
+    Mutant(
+        name="of weights that are missed equally the first goes, however large",
+        file="criteria/elimination.py",
+        good="key=lambda at: (-without[at], weights[places[at][0]][places[at][1]]))",
+        bad="key=lambda at: -without[at])",
+        tests="tests/test_criteria_elimination.py",
+    ),
+    Mutant(
+        name="a probe's short batch counts like a whole one when weights are left out",
+        file="criteria/elimination.py",
+        good="len(x) / examples * float(",
+        bad="1 / len(batches) * float(",
+        tests="tests/test_criteria_elimination.py",
+    ),
 )

@@ -14,7 +14,8 @@ from tombola.errors import UsageError
 from tombola.motifs.dynamics import Dynamics
 
 if TYPE_CHECKING:
-    from tombola.motifs.population import Budget, Found, Judge, Watch
+    from tombola.motifs.judge import Judge
+    from tombola.motifs.population import Budget, Found, Watch
 
 __all__ = ["Diverse", "main"]
 
@@ -63,7 +64,8 @@ def main(arguments: Sequence[str]) -> int:
     asked = parse(Diverse, arguments, command="motif diverse")
     check_targets(asked.out, asked.json)
     from tombola.motifs.gallery import page, unlike
-    from tombola.motifs.population import Budget, Judge, topologies
+    from tombola.motifs.judge import Judge
+    from tombola.motifs.population import Budget, topologies
     from tombola.motifs.reward import plain, strict
 
     judge = Judge(dynamics=Dynamics(), reward=strict if asked.strict else plain)

@@ -72,8 +72,8 @@ def _patterns(chosen: Sequence[Named]) -> Figure:
 
 
 def _landscapes(chosen: Sequence[Named]) -> Figure:
+    from tombola.motifs.judge import Judge
     from tombola.motifs.landscape import landscape
     from tombola.motifs.landscape_drawing import landscapes
-    from tombola.motifs.population import Judge
 
     return landscapes([(one.title, landscape(one.network, Judge(dynamics=one.dynamics))) for one in chosen])

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from tombola.motifs.pruned import Step
     from tombola.motifs.reward import Reward
 
-__all__ = ["Prune", "main"]
+__all__ = ["EXHAUSTIVE", "Prune", "main"]
+
+EXHAUSTIVE = "exhaustive"
+"""The method that is no criterion."""
 
 _TUNED = ("greedy", "magnitude")
 
@@ -33,13 +36,17 @@ class Prune:
 
     motif: tyro.conf.Positional[MotifName]
     method: Annotated[
-        Literal["greedy", "exhaustive", "magnitude", "sensitivity"],
-        flag("how edges are chosen; exhaustive: all sub-networks, up to 16 edges."),
+        str,
+        flag(
+            "how edges are chosen: exhaustive (all sub-networks, up to 16 edges), or a criterion that needs no "
+            "examples (greedy, leave_one_out, magnitude, random, ...).",
+            metavar="NAME",
+        ),
     ] = "greedy"
     tune: Annotated[
         bool, flag("let what is left climb back after each cut (greedy and magnitude alone).", default="")
     ] = False
-    seed: Annotated[int, flag("of the moves of --tune.", metavar="INT")] = 0
+    seed: Annotated[int, flag("of the moves of --tune, and of what a criterion draws.", metavar="INT")] = 0
     strict: Annotated[bool, flag("go by the strict reward, not by the plain one.", default="")] = False
     share: Annotated[
         float | None,
@@ -57,8 +64,6 @@ class Prune:
             raise UsageError(f"share is {self.share}; expected a fraction above 0 and at most 1, such as 0.868.")
         if self.tune and self.method not in _TUNED:
             raise UsageError(f"--tune goes with {' and '.join(_TUNED)}, not with {self.method}; leave one of them out.")
-        if self.seed and not self.tune:
-            raise UsageError(f"seed is {self.seed}, but nothing is drawn at random without --tune; add it.")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -75,13 +80,13 @@ def main(arguments: Sequence[str]) -> int:
     from tombola.motifs.score import scored
 
     share = SHARE if asked.share is None else asked.share
-    methods = _methods(asked, share)
+    method = _method(asked, share)
     score = scored(one.network, one.dynamics)
     reward: Reward = strict if asked.strict else plain
     kind = "strict" if asked.strict else "plain"
     begun = time.perf_counter()
     with progress(asked.quiet, "edges gone" if asked.tune else "networks") as watch:
-        steps = methods[asked.method](one.network, one.dynamics, reward=reward, watch=watch)
+        steps = method(one.network, dynamics=one.dynamics, reward=reward, watch=watch)
     seconds = time.perf_counter() - begun
     least = pruned.smallest(steps, share)
     if least is None:
@@ -102,7 +107,7 @@ def main(arguments: Sequence[str]) -> int:
             "dynamics": asdict(one.dynamics),
             "method": asked.method,
             "tuned": asked.tune,
-            "seed": asked.seed if asked.tune else None,
+            "seed": asked.seed,
             "reward": kind,
             "share": share,
             "seconds": seconds,
@@ -114,22 +119,17 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _methods(asked: Prune, share: float) -> dict[str, Callable[..., list[Step]]]:
+def _method(asked: Prune, share: float) -> Callable[..., list[Step]]:
     from tombola.motifs import descent as descents
     from tombola.motifs import pruned
 
     if asked.tune:
         descent = descents.Descent(share=share, seed=asked.seed)
-        return {
-            "greedy": partial(descents.tuned_greedy, descent=descent),
-            "magnitude": partial(descents.tuned_magnitude, descent=descent),
-        }
-    return {
-        "greedy": pruned.greedy,
-        "exhaustive": pruned.exhaustive,
-        "magnitude": pruned.magnitude,
-        "sensitivity": pruned.sensitivity,
-    }
+        tuned = {"greedy": descents.tuned_greedy, "magnitude": descents.tuned_magnitude}
+        return partial(tuned[asked.method], descent=descent)
+    if asked.method == EXHAUSTIVE:
+        return pruned.exhaustive
+    return partial(pruned.by_criterion, criterion=asked.method, seed=asked.seed)
 
 
 def _plain(step: Step) -> dict[str, object]:

@@ -184,7 +184,9 @@ def _warn_of_cost(console: Console, experiment: Experiment) -> None:
     if wanted.costly:
         over = f"each of {batches:,} batches" if batches > 1 else "one batch"
         memory = f"; memory: {wanted.memory}" if wanted.memory else ""
-        cost = f"every cut takes about {wanted.passes:,.3g} forward-backward passes over {over} of the probe{memory}"
+        each = " for each weight" if wanted.each else ""
+        passes = f"{wanted.passes:,.3g} forward-backward passes{each}"
+        cost = f"every cut takes about {passes} over {over} of the probe{memory}"
         _say(console, f"criterion {experiment.recipe.criterion}: {cost}")
 
 

@@ -12,7 +12,21 @@ from tombola.errors import UsageError
 from tombola.masks import Mask
 from tombola.starts import Moment
 
-__all__ = ["Adjusting", "Batch", "Criterion", "Loss", "Needs", "Probe", "Scores", "label_of", "needs", "needs_of"]
+__all__ = [
+    "Adjusting",
+    "Batch",
+    "Criterion",
+    "Limited",
+    "Loss",
+    "Needs",
+    "Place",
+    "Probe",
+    "Scores",
+    "Worth",
+    "label_of",
+    "needs",
+    "needs_of",
+]
 
 Scores = dict[str, Tensor]
 """Names and shapes of the mask; larger = keep; finite."""
@@ -22,6 +36,13 @@ Batch = tuple[Tensor, Tensor]
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """(outputs, targets) -> the mean over the examples."""
+
+Place = tuple[str, int]
+"""A weight: its tensor's name, and its place in the flattened tensor."""
+
+Worth = Callable[[nn.Module, Mask, Sequence[Place | None]], Tensor]
+"""(model, mask, weights) -> what the masked model is worth without each of these alone (None: with all); larger is
+better, finite, float64; the model is not touched."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -36,6 +57,7 @@ class Probe:
         more: step -> a batch of the training set, without end, for criteria that train scores.
         initial: parameter -> value before training.
         gathered: statistic -> parameter -> its sum over the training so far.
+        worth: what networks are worth, where the task can say so without examples.
     """
 
     seed: int = 0
@@ -45,6 +67,7 @@ class Probe:
     more: Callable[[int], Batch] | None = None
     initial: Mapping[str, Tensor] | None = None
     gathered: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
+    worth: Worth | None = None
 
     def examples(self, name: str) -> tuple[Sequence[Batch], Loss]:
         """Batches that have examples, and loss; raises `UsageError` for the criterion `name` where there are none."""
@@ -60,6 +83,11 @@ class Probe:
         """Endless batches and the loss; the batches of the probe over and over where it has no other."""
         batches, loss = self.examples(name)
         return self.more or (lambda step: batches[step % len(batches)]), loss
+
+    def lacks(self, wanted: Needs) -> bool:
+        """Whether a criterion of these needs looks at examples that are not here."""
+        seen = self.loss is not None and any(len(batch[0]) for batch in self.batches)
+        return wanted.data and not seen and not (wanted.worth and self.worth is not None)
 
     def first(self, name: str, mask: Mask) -> Mapping[str, Tensor]:
         """The initial values of the masked weights; raises `UsageError` where they are not known or do not fit."""
@@ -95,6 +123,17 @@ class Adjusting(Protocol):
         """Parameters that change -> their new values, once `before` was cut to `after`; writes nothing."""
 
 
+@runtime_checkable
+class Limited(Protocol):
+    """A criterion for which a cut can be too much."""
+
+    def __call__(self, model: nn.Module, mask: Mask, probe: Probe) -> Scores:
+        """The scores; writes nothing."""
+
+    def check_cut(self, alive: int, keep: int) -> None:
+        """Raises `UsageError` for a cut from so many weights to so few that would never end; asked beforehand."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Needs:
     """What a criterion wants in its probe, and when.
@@ -102,22 +141,26 @@ class Needs:
     Args:
         scored_at: the moment of training at which it scores, unless a recipe says otherwise.
         data: batches and loss.
+        worth: with `data`: what the task says that networks are worth does instead of examples, where it says so.
         labels, inputs: whether it looks at these of the examples, or just at the others (or at their shapes).
         initial: the initial weights.
         gathered: statistics summed along the training (names of `tombola.training.gather`).
         passes: forward-backward passes over each batch, for the estimate of its cost; 0: none. Of one round, for a
             criterion with an option `rounds`.
+        each: `passes` are for each surviving weight: for networks of few weights.
         memory: what it holds beside a few copies of the weights, in words; empty: nothing much.
         units: it scores whole units (rows, filters): its natural granularity. Also where its option `units` is true.
     """
 
     scored_at: Moment = Moment.END
     data: bool = False
+    worth: bool = False
     labels: bool = True
     inputs: bool = True
     initial: bool = False
     gathered: tuple[str, ...] = ()
     passes: float = 0.0
+    each: bool = False
     memory: str = ""
     units: bool = False
 
@@ -128,7 +171,7 @@ class Needs:
     @property
     def costly(self) -> bool:
         """Whether it costs more than a look at the weights and two passes over the examples."""
-        return self.passes > 2.2 or bool(self.memory)
+        return self.passes > 2.2 or self.each or bool(self.memory)
 
 
 _Kind = TypeVar("_Kind", bound=Callable[..., Any])
@@ -163,7 +206,7 @@ def needs_of(criterion: object) -> Needs:
     found: Needs = getattr(criterion, "__tombola_needs__", _NOTHING)
     units = getattr(criterion, "units", False)
     times = next((n for n in (getattr(criterion, o, None) for o in ("rounds", "steps")) if isinstance(n, int)), 1)
-    return replace(found, passes=float(found.passes * times), units=found.units or units is True)
+    return replace(found, passes=float(found.passes * max(1, times)), units=found.units or units is True)
 
 
 def label_of(criterion: object) -> str:

@@ -218,6 +218,17 @@ CRITERIA: dict[str, Entry] = {
         summary="units: how far the outputs move when one is silenced (a forward pass for each)",
         source="survey: Hoefler et al. 2021, arXiv 2102.00554",
     ),
+    "leave_one_out": Entry(
+        home="tombola.criteria.elimination:leave_one_out",
+        summary="what the network loses without a weight, looked at (a forward pass for each)",
+        source="Mozer and Smolensky 1988, Skeletonization",
+        aliases=("leave-one-out",),
+    ),
+    "greedy": Entry(
+        home="tombola.criteria.elimination:Greedy",
+        summary="leave-one-out again after every weight: for networks of few weights",
+        source="backward elimination: Marill and Green 1963",
+    ),
     "hebbian": Entry(
         home="tombola.criteria.hebbian:Hebbian",
         summary="|correlation| of what a weight reads and what its unit puts out",

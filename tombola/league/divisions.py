@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tombola.allocation import ALLOCATIONS
-from tombola.criteria import CRITERIA
+from tombola.criteria import CRITERIA, needs_of
 from tombola.errors import UsageError, suggest
 from tombola.registry import Registry, options_of
 from tombola.resets import RESETS, RESETS_PRUNED
@@ -171,9 +171,14 @@ def check_names(names: tuple[str, ...]) -> None:
 
 
 def _all(field_: str, registry: Registry) -> tuple[Competitor, ...]:
-    """Everything in a registry with its defaults, and once more by whole units where it has that option."""
+    """Everything in a registry with its defaults, and once more by whole units where it has that option.
+
+    Criteria that look at a network for each weight are left out: those of a league's networks are too many.
+    """
     found = []
     for name, entry in registry.items():
+        if needs_of(entry.load()).each:
+            continue
         choices = list(_CHOICES.get(name, (name,)))
         if options_of(entry.load()).get("units") is bool:
             choices.append(f"{name}:units=true")

@@ -11,17 +11,19 @@ if TYPE_CHECKING:
     from tombola.motifs.dynamics import Dynamics
     from tombola.motifs.elites import Elites, map_elites
     from tombola.motifs.flow import Flow, gflownet, total_variation
+    from tombola.motifs.genes import Genes
     from tombola.motifs.hillclimb import Climb, Tuned, tune
+    from tombola.motifs.judge import Judge
     from tombola.motifs.levels import Levels, enumerated
     from tombola.motifs.network import GeneNetwork
     from tombola.motifs.novelty import Novel, novelty_search
-    from tombola.motifs.population import Budget, Found, Judge, topologies
-    from tombola.motifs.pruned import Step, exhaustive, greedy, magnitude, sensitivity, smallest
+    from tombola.motifs.population import Budget, Found, topologies
+    from tombola.motifs.pruned import Step, by_criterion, exhaustive, smallest
     from tombola.motifs.reward import Readings, Scoring, fitness, plain, read, strict
     from tombola.motifs.score import Scored, scored
     from tombola.motifs.seeds import MOTIFS, Motif
     from tombola.motifs.simulation import rewards, simulate, step_error
-    from tombola.motifs.task import Genes, GeneTask, Rewarded, gene_recipe
+    from tombola.motifs.task import GeneTask, Rewarded, gene_recipe
 
 __all__ = [
     "MOTIFS",
@@ -45,20 +47,18 @@ __all__ = [
     "Scoring",
     "Step",
     "Tuned",
+    "by_criterion",
     "enumerated",
     "exhaustive",
     "fitness",
     "gene_recipe",
     "gflownet",
-    "greedy",
-    "magnitude",
     "map_elites",
     "novelty_search",
     "plain",
     "read",
     "rewards",
     "scored",
-    "sensitivity",
     "simulate",
     "smallest",
     "step_error",
@@ -73,17 +73,19 @@ __all__ = [
 _HOMES = {
     "dynamics": ("Dynamics",),
     "elites": ("Elites", "map_elites"),
+    "genes": ("Genes",),
     "flow": ("Flow", "gflownet", "total_variation"),
     "levels": ("Levels", "enumerated"),
     "novelty": ("Novel", "novelty_search"),
     "network": ("GeneNetwork",),
-    "population": ("Budget", "Found", "Judge", "topologies"),
-    "pruned": ("Step", "exhaustive", "greedy", "magnitude", "sensitivity", "smallest"),
+    "judge": ("Judge",),
+    "population": ("Budget", "Found", "topologies"),
+    "pruned": ("Step", "by_criterion", "exhaustive", "smallest"),
     "reward": ("Readings", "Scoring", "fitness", "plain", "read", "strict"),
     "score": ("Scored", "scored"),
     "seeds": ("MOTIFS", "Motif"),
     "simulation": ("rewards", "simulate", "step_error"),
-    "task": ("GeneTask", "Genes", "Rewarded", "gene_recipe"),
+    "task": ("GeneTask", "Rewarded", "gene_recipe"),
     "hillclimb": ("Climb", "Tuned", "tune"),
     "descent": ("Descent", "tuned_greedy", "tuned_magnitude"),
 }

@@ -11,7 +11,9 @@ import torch
 from tombola.answers import Point
 from tombola.compiled import compiled
 from tombola.motifs import kernel
-from tombola.motifs.hillclimb import Climb, Judge, Population, advanced, founded
+from tombola.motifs.genes import EDGES, MORPHOGEN
+from tombola.motifs.hillclimb import Climb, Population, advanced, founded
+from tombola.motifs.judge import Judge
 from tombola.requests import Fit
 from tombola.starts import Moment
 from tombola.streams import derive
@@ -20,10 +22,7 @@ from tombola.training.engine import MAKERS
 from tombola.training.loop import Events, Measured, Stopped
 from tombola.training.state import State
 
-__all__ = ["EDGES", "ENGINE", "MORPHOGEN", "Course"]
-
-EDGES, MORPHOGEN = "edges.weight", "morphogen"
-"""Names of the tensors in a state."""
+__all__ = ["ENGINE", "Course"]
 
 ENGINE = "hill-climb"
 

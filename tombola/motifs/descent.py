@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import torch
-
 from tombola.errors import UsageError
 from tombola.motifs.dynamics import Dynamics
-from tombola.motifs.hillclimb import Climb, Judge, tune
+from tombola.motifs.hillclimb import Climb, tune
+from tombola.motifs.judge import Judge
 from tombola.motifs.network import Edge, GeneNetwork
 from tombola.motifs.pruned import SHARE, Step, Watch
 from tombola.motifs.reward import Reward, Scoring, plain
+from tombola.motifs.simulation import stacked
 from tombola.streams import derive
 
 __all__ = ["Descent", "tuned_greedy", "tuned_magnitude"]
@@ -114,7 +114,7 @@ def tuned_greedy(
     def cut(whole: GeneNetwork, judge: Judge) -> tuple[list[GeneNetwork], int]:
         edges = _smallest(whole)
         tried = [whole.without([edge]) for edge in edges]
-        found, _ = judge(*(torch.tensor([getattr(one, name) for one in tried]) for name in ("weights", "morphogen")))
+        found = judge(*stacked(tried)).fitness
         order = found.argsort(descending=True, stable=True)[: given.tries].tolist()
         return [tried[place] for place in order], len(edges)
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 
 from tombola.errors import UsageError
+from tombola.motifs.judge import Judge
 from tombola.motifs.network import BOUND, GeneNetwork
-from tombola.motifs.population import Judge
 from tombola.motifs.reward import strict
 from tombola.streams import derive, stream
 

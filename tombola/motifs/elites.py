@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from tombola.errors import UsageError
+from tombola.motifs.judge import Judge
 from tombola.motifs.network import GeneNetwork
 from tombola.motifs.population import (
     BATCH,
     Budget,
     Found,
-    Judge,
     Watch,
     checked_genes,
     mutated,

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from tombola.errors import UsageError
+from tombola.motifs.judge import Judge
 from tombola.motifs.levels import Levels, Worth
-from tombola.motifs.population import Budget, Judge, Watch
+from tombola.motifs.population import Budget, Watch
 from tombola.streams import derive, seeded, stream
 
 __all__ = ["Flow", "gflownet", "total_variation"]

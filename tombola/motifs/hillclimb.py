@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from tombola.errors import UsageError
 from tombola.motifs.dynamics import Dynamics
+from tombola.motifs.judge import Judge
 from tombola.motifs.network import BOUND, GeneNetwork
-from tombola.motifs.reward import Reward, Scoring, fitness, plain
-from tombola.motifs.simulation import listening, readings
+from tombola.motifs.reward import Reward, Scoring, plain
 from tombola.streams import derive, stream
 
-__all__ = ["Climb", "Judge", "Population", "Tuned", "advanced", "founded", "tune"]
+__all__ = ["Climb", "Population", "Tuned", "advanced", "founded", "tune"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,31 +66,6 @@ class Climb:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Judge:
-    """What networks are worth, for stacked tensors; those that cannot make a pattern are not simulated.
-
-    Args:
-        dynamics: how they move.
-        reward: larger is better.
-        scoring: the constants of the reward.
-    """
-
-    dynamics: Dynamics
-    reward: Reward = plain
-    scoring: Scoring = field(default_factory=Scoring)
-
-    def __call__(self, weights: Tensor, morphogen: Tensor) -> tuple[Tensor, Tensor]:
-        """The fitness and the reward of each network, float64: n x genes x genes, n x genes -> n, n."""
-        found = torch.zeros(2, len(weights), dtype=torch.float64)
-        heard = listening(weights, morphogen, self.dynamics.output).nonzero()[:, 0]
-        if len(heard):
-            read = readings(weights[heard], morphogen[heard], self.dynamics, scoring=self.scoring)
-            found[0, heard] = fitness(read, self.scoring, reward=self.reward)
-            found[1, heard] = self.reward(read, self.scoring)
-        return found[0], found[1]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Population:
     """Networks of equal size, the fittest first.
 
@@ -118,8 +93,8 @@ class Population:
 
 def founded(weights: Tensor, morphogen: Tensor, judge: Judge) -> Population:
     """The population of one network: genes x genes, genes."""
-    fit, reward = judge(weights[None], morphogen[None])
-    return Population(weights=weights[None], morphogen=morphogen[None], fitness=fit, reward=reward)
+    found = judge(weights[None], morphogen[None])
+    return Population(weights=weights[None], morphogen=morphogen[None], fitness=found.fitness, reward=found.reward)
 
 
 def advanced(population: Population, mask: Tensor, number: int, *, seed: int, climb: Climb, judge: Judge) -> Population:
@@ -141,12 +116,12 @@ def advanced(population: Population, mask: Tensor, number: int, *, seed: int, cl
     weights = population.weights[parent]
     weights = torch.where(mask, (weights + moves[:, :, :genes]).clamp(-BOUND, BOUND), weights)
     morphogen = (population.morphogen[parent] + moves[:, :, genes]).clamp(-BOUND, BOUND)
-    fit, reward = judge(weights, morphogen)
+    found = judge(weights, morphogen)
     everyone = Population(
         weights=torch.cat((weights, population.weights)),
         morphogen=torch.cat((morphogen, population.morphogen)),
-        fitness=torch.cat((fit, population.fitness)),
-        reward=torch.cat((reward, population.reward)),
+        fitness=torch.cat((found.fitness, population.fitness)),
+        reward=torch.cat((found.reward, population.reward)),
     )
     chosen = everyone.fitness.argsort(descending=True, stable=True)[: climb.parents]
     return Population(**{name: getattr(everyone, name)[chosen] for name in Population.__slots__})

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from tombola.errors import UsageError
+from tombola.motifs.judge import Judge
 from tombola.motifs.network import BOUND, Edge, GeneNetwork
-from tombola.motifs.population import Judge, Watch
+from tombola.motifs.population import Watch
 from tombola.motifs.simulation import stacked
 
 __all__ = ["Cut", "Landscape", "Neighbours", "cut", "knockouts", "landscape", "neighbours"]

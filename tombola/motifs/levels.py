@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from tombola.errors import UsageError
+from tombola.motifs.judge import Judge
 from tombola.motifs.network import BOUND
-from tombola.motifs.population import Judge, checked_genes
+from tombola.motifs.population import checked_genes
 
 __all__ = ["ENUMERABLE", "Levels", "Worth", "enumerated"]
 

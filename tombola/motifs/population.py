@@ -5,24 +5,19 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from tombola.errors import UsageError
-from tombola.motifs.dynamics import Dynamics
 from tombola.motifs.network import BOUND, MAX_GENES, GeneNetwork
-from tombola.motifs.reward import Reward, Scoring, fitness, plain, read
-from tombola.motifs.simulation import integrate, listening
 
 __all__ = [
     "BATCH",
     "Budget",
     "Found",
-    "Judge",
     "Watch",
-    "Weighed",
     "checked_genes",
     "mutated",
     "random_networks",
@@ -30,7 +25,7 @@ __all__ = [
 ]
 
 BATCH = 64
-"""Networks that are made, and simulated, at a time."""
+"""Networks that are made at a time."""
 
 Watch = Callable[[int, int], None]
 """Told how many networks are looked at, and how many will be."""
@@ -101,60 +96,6 @@ def topologies(found: Iterable[Found]) -> int:
     2
     """
     return len({one.signs for one in found})
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Weighed:
-    """What n stacked networks are worth.
-
-    Args:
-        reward, fitness: n float64 numbers, 0 or more; see `tombola.motifs.reward`.
-        boundaries: n whole numbers, of the output gene at the end.
-        profile: n x cells, the output gene at the end; zeros where it is the same in every cell for want of a path.
-    """
-
-    reward: Tensor
-    fitness: Tensor
-    boundaries: Tensor
-    profile: Tensor
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Judge:
-    """Simulates and rewards stacked networks; those without a path from the morphogen get 0 unsimulated.
-
-    Args:
-        dynamics, reward, scoring: as for `rewards`.
-    """
-
-    dynamics: Dynamics = field(default_factory=Dynamics)
-    reward: Reward = plain
-    scoring: Scoring = field(default_factory=Scoring)
-
-    def __call__(self, weights: Tensor, morphogen: Tensor) -> Weighed:
-        """Weights n x genes x genes and morphogen n x genes, float32; n is 1 or more.
-
-        >>> from tombola.motifs.seeds import MOTIFS
-        >>> from tombola.motifs.simulation import stacked
-        >>> found = Judge()(*stacked([MOTIFS["2b"].network]))
-        >>> round(found.reward.item(), 2), found.boundaries.item(), found.profile.shape
-        (16.8, 6, torch.Size([1, 100]))
-        """
-        moves, count = self.dynamics, len(weights)
-        found = Weighed(
-            reward=torch.zeros(count, dtype=torch.float64),
-            fitness=torch.zeros(count, dtype=torch.float64),
-            boundaries=torch.zeros(count, dtype=torch.long),
-            profile=torch.zeros(count, moves.cells),
-        )
-        for part in listening(weights, morphogen, moves.output).nonzero()[:, 0].split(BATCH):
-            traces = integrate(weights[part], morphogen[part], moves, genes=(moves.output,))[:, 0]
-            readings = read(traces, self.scoring)
-            found.reward[part] = self.reward(readings, self.scoring)
-            found.fitness[part] = fitness(readings, self.scoring, reward=self.reward)
-            found.boundaries[part] = readings.boundaries[:, 2]
-            found.profile[part] = traces[:, -1].nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
-        return found
 
 
 def checked_genes(genes: int) -> int:

@@ -1,4 +1,4 @@
-"""Edges taken away without tuning what is left: all sub-networks of small motifs, greedy, and two one-shot orders."""
+"""Edges taken away without tuning what is left: by a criterion of the registry, or all sub-networks of small motifs."""
 
 from __future__ import annotations
 
@@ -10,13 +10,17 @@ from itertools import chain, combinations
 import torch
 from torch import Tensor
 
+from tombola.criteria import Criterion, Probe, criterion_of, needs_of
+from tombola.criteria.base import label_of
 from tombola.errors import UsageError
+from tombola.masks import Mask
 from tombola.motifs.dynamics import Dynamics
+from tombola.motifs.genes import EDGES, Genes, worth_by
+from tombola.motifs.judge import Judge
 from tombola.motifs.network import Edge, GeneNetwork
 from tombola.motifs.reward import Reward, Scoring, plain
-from tombola.motifs.simulation import listening, readings
 
-__all__ = ["AT_MOST", "SHARE", "Step", "Watch", "exhaustive", "greedy", "magnitude", "sensitivity", "smallest"]
+__all__ = ["AT_MOST", "SHARE", "Step", "Watch", "by_criterion", "exhaustive", "smallest"]
 
 AT_MOST = 2**16
 """Sub-networks that are looked at: all of those of 16 edges."""
@@ -53,9 +57,7 @@ class _Bench:
     """Rewards of sub-networks of one network, and a count of them."""
 
     network: GeneNetwork
-    dynamics: Dynamics
-    reward: Reward
-    scoring: Scoring
+    judge: Judge
     edges: tuple[Edge, ...]
     weights: Tensor
     morphogen: Tensor
@@ -65,15 +67,7 @@ class _Bench:
         rows, columns = (torch.tensor([edge[side] for edge in self.edges], dtype=torch.long) for side in (0, 1))
         weights = torch.zeros(len(kept), *self.weights.shape)
         weights[:, rows, columns] = self.weights[rows, columns] * kept
-        morphogen = self.morphogen.expand(len(kept), -1)
-        found = torch.zeros(len(kept), dtype=torch.float64)
-        heard = listening(weights, morphogen, self.dynamics.output).nonzero()[:, 0]
-        if len(heard):
-            read = readings(weights[heard], morphogen[heard], self.dynamics, scoring=self.scoring, watch=watch)
-            found[heard] = self.reward(read, self.scoring)
-        if watch is not None:
-            watch(len(kept))  # those without a path need no simulation
-        return found
+        return self.judge(weights, self.morphogen.expand(len(kept), -1), watch=watch).reward
 
     def step(self, kept: Tensor, reward: float, simulations: int) -> Step:
         gone = [edge for edge, there in zip(self.edges, kept.tolist(), strict=True) if not there]
@@ -83,9 +77,7 @@ class _Bench:
 def _bench(network: GeneNetwork, dynamics: Dynamics | None, reward: Reward, scoring: Scoring | None) -> _Bench:
     return _Bench(
         network=network,
-        dynamics=dynamics or Dynamics(),
-        reward=reward,
-        scoring=scoring or Scoring(),
+        judge=Judge(dynamics=dynamics or Dynamics(), reward=reward, scoring=scoring or Scoring()),
         edges=network.edges,
         weights=torch.tensor(network.weights),
         morphogen=torch.tensor(network.morphogen),
@@ -166,7 +158,7 @@ def exhaustive(
 def _alike(bench: _Bench, kept: Tensor) -> tuple[Tensor, Tensor]:
     """The different sub-networks without edges that have no path to the output, and which of them each one is."""
     reach = torch.zeros(len(kept), bench.network.genes, dtype=torch.bool)
-    reach[:, bench.dynamics.output] = True
+    reach[:, bench.judge.dynamics.output] = True
     for _ in range(bench.network.genes - 1):
         for edge, (acted, acting) in enumerate(bench.edges):
             reach[:, acting] |= kept[:, edge] & reach[:, acted]
@@ -175,84 +167,81 @@ def _alike(bench: _Bench, kept: Tensor) -> tuple[Tensor, Tensor]:
     return different, place
 
 
-def greedy(
+def by_criterion(
     network: GeneNetwork,
+    criterion: str | Criterion = "greedy",
     dynamics: Dynamics | None = None,
     *,
     reward: Reward = plain,
     scoring: Scoring | None = None,
+    seed: int = 0,
     watch: Watch | None = None,
 ) -> list[Step]:
-    """Take away the edge without which the reward is largest, again and again, until none is left.
+    """Take all edges away, one by one, in the order of a criterion's scores; nothing is tuned.
 
     Args:
-        network: what is pruned; e edges take 1 + e (e + 1) / 2 simulations.
+        network: what is pruned.
+        criterion: of `tombola list criteria`: `greedy` takes, again and again, the edge without which the reward is
+            largest (e edges: 1 + e (e + 1) / 2 simulations or so); `leave_one_out` ranks by that once; `magnitude`
+            by |weight|; `random`. Those that ask what a network is worth get the reward.
         dynamics, scoring: None: `Dynamics()`, `Scoring()`.
-        reward: larger is better; of equal ones the edge of smallest weight goes, then the first.
+        reward: larger is better. Of edges of equal score that of smallest weight goes, then the first.
+        seed: of what a criterion draws.
         watch: is told of progress.
 
     Returns:
         e + 1 steps, the whole network first.
+
+    Raises:
+        UsageError: an unknown criterion, or one that looks at what gene networks do not have (examples, say).
+
+    >>> from tombola.motifs.seeds import MOTIFS
+    >>> [round(step.reward, 1) for step in by_criterion(MOTIFS["2b"].network)]
+    [16.8, 3.0, 0.0, 0.0, 0.0]
     """
+    chosen = criterion_of(criterion)
+    _check(chosen)
     bench = _bench(network, dynamics, reward, scoring)
-    count = len(bench.edges)
-    kept = torch.ones(count, dtype=torch.bool)
-    steps, done, total = [bench.step(kept, float(bench.of(kept[None])), 1)], 1, 1 + count * (count + 1) // 2
-    by_size = sorted(range(count), key=lambda edge: abs(_weight(network, bench.edges[edge])))
-    while bool(kept.any()):
-        candidates = torch.tensor([edge for edge in by_size if kept[edge]])
-        tried = kept.repeat(len(candidates), 1)
-        tried[torch.arange(len(candidates)), candidates] = False
-        found = bench.of(tried)
-        best = int(found.argmax())
-        done += len(candidates)
-        kept = tried[best]
-        steps.append(bench.step(kept, float(found[best]), done))
+    count, looked = len(bench.edges), 0
+
+    def judged(weights: Tensor, morphogen: Tensor) -> Tensor:
+        nonlocal looked
+        found = bench.judge(weights, morphogen).reward
+        looked += len(found)
         if watch is not None:
-            watch(done, total)
-    return steps
+            watch(looked, total)
+        return found
 
-
-def magnitude(
-    network: GeneNetwork,
-    dynamics: Dynamics | None = None,
-    *,
-    reward: Reward = plain,
-    scoring: Scoring | None = None,
-    watch: Watch | None = None,
-) -> list[Step]:
-    """Take edges away in the order of |weight|, smallest first, of equal ones the first; arguments as for `greedy`."""
-    bench = _bench(network, dynamics, reward, scoring)
-    order = sorted(range(len(bench.edges)), key=lambda edge: abs(_weight(network, bench.edges[edge])))
-    return _in_order(bench, order, 0, watch)
-
-
-def sensitivity(
-    network: GeneNetwork,
-    dynamics: Dynamics | None = None,
-    *,
-    reward: Reward = plain,
-    scoring: Scoring | None = None,
-    watch: Watch | None = None,
-) -> list[Step]:
-    """Take edges away in the order of the reward without each alone, largest first; arguments as for `greedy`."""
-    bench = _bench(network, dynamics, reward, scoring)
-    count = len(bench.edges)
-    without = bench.of(~torch.eye(count, dtype=torch.bool)).tolist()
-    return _in_order(bench, sorted(range(count), key=lambda edge: -without[edge]), count, watch)
-
-
-def _in_order(bench: _Bench, order: Sequence[int], before: int, watch: Watch | None) -> list[Step]:
-    kept = torch.ones(len(order) + 1, len(order), dtype=torch.bool)
+    total = 2 + count + (count * (count + 1) // 2 if needs_of(chosen).worth else 0)  # no more than that
+    model = Genes(bench.weights, bench.morphogen)
+    places = Mask({EDGES: bench.weights != 0})
+    order = list(range(count))
+    if count:
+        scores = chosen(model, places, Probe(seed=seed, worth=worth_by(judged)))[EDGES]
+        sizes = [(float(scores[edge]), abs(network.weights[edge[0]][edge[1]])) for edge in bench.edges]
+        order.sort(key=sizes.__getitem__)
+    kept = torch.ones(count + 1, count, dtype=torch.bool)
     for left, edge in enumerate(order, 1):
         kept[left:, edge] = False
-    total = before + len(kept)
-    found = bench.of(kept, None if watch is None else lambda done: watch(before + done, total)).tolist()
-    return [
-        bench.step(mask, reward, before + place)
-        for place, (mask, reward) in enumerate(zip(kept, found, strict=True), 1)
-    ]
+    found = bench.of(kept, None if watch is None else lambda done: watch(looked + done, total))
+    if watch is not None:
+        watch(looked + len(kept), looked + len(kept))
+    rows = zip(kept, found.tolist(), strict=True)
+    return [bench.step(mask, value, looked + place) for place, (mask, value) in enumerate(rows, 1)]
 
 
-def _weight(network: GeneNetwork, edge: Edge) -> float:
-    return network.weights[edge[0]][edge[1]]
+def _check(criterion: Criterion) -> None:
+    """What gene networks do not have is refused."""
+    wanted = needs_of(criterion)
+    lacking = {
+        "looks at examples": wanted.data and not wanted.worth,
+        "compares with the initial weights": wanted.initial,
+        "sums along a training": bool(wanted.gathered),
+        "scores whole units": wanted.units,
+    }
+    for what, true in lacking.items():
+        if true:
+            raise UsageError(
+                f"The criterion {label_of(criterion)} {what}, which a gene network does not have; use greedy, "
+                f"leave_one_out, magnitude, small_final or random."
+            )

@@ -9,16 +9,18 @@ from enum import Enum
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from tombola.answers import Interpolated
 from tombola.criteria import Probe
 from tombola.errors import UsageError
 from tombola.masks import Mask
 from tombola.motifs import reward
-from tombola.motifs.course import EDGES, ENGINE, MORPHOGEN, Course
+from tombola.motifs.course import ENGINE, Course
 from tombola.motifs.dynamics import Dynamics
-from tombola.motifs.hillclimb import Climb, Judge
+from tombola.motifs.genes import EDGES, MORPHOGEN, Genes, worth_by
+from tombola.motifs.hillclimb import Climb
+from tombola.motifs.judge import Judge
 from tombola.motifs.network import BOUND, MAX_GENES, GeneNetwork, upstream
 from tombola.recipes import Recipe
 from tombola.requests import Fit, Interpolate, ProbeSpec
@@ -30,7 +32,7 @@ from tombola.training.checkpoint import Checkpoint
 from tombola.training.loop import CHECKPOINT_SECONDS, Events, Measured
 from tombola.training.state import State, state_of
 
-__all__ = ["GeneTask", "Genes", "Rewarded", "gene_recipe"]
+__all__ = ["GeneTask", "Rewarded", "gene_recipe"]
 
 
 class Rewarded(Enum):
@@ -38,27 +40,6 @@ class Rewarded(Enum):
 
     PLAIN = "plain"
     STRICT = "strict"
-
-
-class Genes(nn.Module):
-    """A gene network as a module: the edges as a layer without bias, the morphogen inputs beside it.
-
-    Args:
-        weights: genes x genes.
-        morphogen: genes.
-    """
-
-    def __init__(self, weights: Tensor, morphogen: Tensor) -> None:
-        super().__init__()
-        self.edges = nn.Linear(len(morphogen), len(morphogen), bias=False)
-        self.morphogen = nn.Parameter(morphogen.clone())
-        with torch.no_grad():
-            self.edges.weight.copy_(weights)
-
-    def forward(self, x: Tensor, wave: Tensor) -> Tensor:
-        """The inputs of the genes of cells, cells x genes, from their values and the morphogen, cells."""
-        values: Tensor = self.edges(x)
-        return values + wave[:, None] * self.morphogen
 
 
 @dataclass(kw_only=True, eq=False)
@@ -138,14 +119,8 @@ class GeneTask:
         return Mask.dense(self.build(0, at_most=at_most), scope)
 
     def probe(self, seed: int, spec: ProbeSpec | None = None) -> Probe:
-        """No more than a seed.
-
-        Raises:
-            UsageError: examples are asked for.
-        """
-        if spec is not None:
-            raise UsageError("A gene network has no examples to score on; use a criterion that needs none (magnitude).")
-        return Probe(seed=seed)
+        """What networks are worth: their fitness. There are no examples, whatever `spec` says."""
+        return Probe(seed=seed, worth=worth_by(lambda weights, inputs: self._judge(weights, inputs).fitness))
 
     def effective(self, mask: Mask) -> int | None:
         """How many edges of `mask` act on a gene with a path to the output gene."""
@@ -157,6 +132,10 @@ class GeneTask:
         """Genes, reward, dynamics and climb."""
         parts = {"dynamics": asdict(self.dynamics), "climb": asdict(self.climb)}
         return {"input_shape": [self.genes], "genes": self.genes, "reward": self.rewarded.value, **parts}
+
+    @property
+    def _judge(self) -> Judge:
+        return Judge(dynamics=self.dynamics, reward=getattr(reward, self.rewarded.value))
 
     def network(self, state: Mapping[str, Tensor]) -> GeneNetwork:
         """The gene network of a state."""
@@ -190,9 +169,8 @@ class GeneTask:
         own = {name: tuple(value.shape) for name, value in state_of(self.build(0)).items()}
         if own != {name: tuple(value.shape) for name, value in start.items()}:
             raise UsageError(f"The state is not that of {self.genes} genes; it belongs to another network.")
-        judge = Judge(dynamics=self.dynamics, reward=getattr(reward, self.rewarded.value))
         course = Course(
-            fit, start, judge=judge, climb=self.climb, events=events, checkpoint_seconds=self.checkpoint_seconds
+            fit, start, judge=self._judge, climb=self.climb, events=events, checkpoint_seconds=self.checkpoint_seconds
         )
         return course.run(resume)
 

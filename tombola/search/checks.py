@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from tombola.criteria import Needs, needs_of
+from dataclasses import replace
+
+from tombola.criteria import Limited, Needs, Probe, needs_of
 from tombola.criteria.base import label_of
 from tombola.errors import UsageError
 from tombola.resets import FineTune, LrRewind, Restarting, facts_of
@@ -10,7 +12,7 @@ from tombola.search.plan import CUTS, Plan
 from tombola.starts import Moment
 from tombola.training.gather import check_statistics
 
-__all__ = ["check_plan", "corrupts"]
+__all__ = ["check_plan", "check_probe", "corrupts"]
 
 
 def corrupts(control: str, wanted: Needs) -> bool:
@@ -28,13 +30,15 @@ def check_plan(plan: Plan) -> None:
     """Refuse a plan whose parts contradict each other.
 
     Raises:
-        UsageError: a statistic that nobody gathers, or one that is scored before the end of its training; a control
-            that corrupts data which the criterion does not look at; frozen places in a network that trains whole;
-            survivors that are both put to 0 and kept as trained.
+        UsageError: a first cut that is too much for the criterion; a statistic that nobody gathers, or one that is
+            scored before the end of its training; a control that corrupts data which the criterion does not look at;
+            frozen places in a network that trains whole; survivors that are both put to 0 and kept as trained.
     """
     criterion = plan.pruner.criterion
     wanted = needs_of(criterion)
     check_statistics(wanted.gathered)
+    if isinstance(criterion, Limited) and plan.keeps:
+        criterion.check_cut(plan.dense.alive, plan.keeps[0])
     if wanted.gathered and plan.score_at not in {Moment.END, plan.search_steps or plan.steps}:
         at = plan.score_at.value if isinstance(plan.score_at, Moment) else f"step {plan.score_at}"
         raise UsageError(
@@ -57,3 +61,21 @@ def check_plan(plan: Plan) -> None:
             f"reset_pruned {label_of(plan.pruned)} puts survivors back to 0, and the reset keeps them as they were "
             f"trained; use another reset (rewind)."
         )
+
+
+def check_probe(plan: Plan, probe: Probe) -> None:
+    """Refuse a criterion that looks at examples where a task has none, and controls that corrupt those.
+
+    Raises:
+        UsageError: as said.
+    """
+    wanted = needs_of(plan.pruner.criterion)
+    if probe.lacks(wanted):
+        raise UsageError(
+            f"The criterion {label_of(plan.pruner.criterion)} looks at examples, and this task has none; use one that "
+            f"goes without (magnitude, or leave_one_out where the task says what networks are worth)."
+        )
+    unseen = replace(wanted, labels=False, inputs=False)
+    blind = [] if probe.loss else [name for name in plan.controls if not corrupts(name, unseen)]
+    if blind:
+        raise UsageError(f"The control {blind[0]} corrupts examples, and this task has none; leave it out.")

@@ -1,0 +1,81 @@
+"""What stacked networks are worth: the one judge of all searches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from tombola.motifs.dynamics import Dynamics
+from tombola.motifs.reward import Reward, Scoring, fitness, plain, read
+from tombola.motifs.simulation import integrate, listening
+
+__all__ = ["Judge", "Weighed"]
+
+_BATCH = 64
+"""Networks that are simulated at a time."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Weighed:
+    """What n stacked networks are worth.
+
+    Args:
+        reward, fitness: n float64 numbers, 0 or more; see `tombola.motifs.reward`.
+        boundaries: n whole numbers, of the output gene at the end.
+        profile: n x cells, the output gene at the end; zeros where it is the same in every cell for want of a path.
+    """
+
+    reward: Tensor
+    fitness: Tensor
+    boundaries: Tensor
+    profile: Tensor
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Judge:
+    """Simulates and rewards stacked networks; those without a path from the morphogen get 0 unsimulated.
+
+    Args:
+        dynamics, reward, scoring: as for `rewards`.
+    """
+
+    dynamics: Dynamics = field(default_factory=Dynamics)
+    reward: Reward = plain
+    scoring: Scoring = field(default_factory=Scoring)
+
+    def __call__(self, weights: Tensor, morphogen: Tensor, *, watch: Callable[[int], None] | None = None) -> Weighed:
+        """Weights n x genes x genes and morphogen n x genes, float32; n is 1 or more.
+
+        Args:
+            weights, morphogen: of the networks.
+            watch: told how many networks are done.
+
+        >>> from tombola.motifs.seeds import MOTIFS
+        >>> from tombola.motifs.simulation import stacked
+        >>> found = Judge()(*stacked([MOTIFS["2b"].network]))
+        >>> round(found.reward.item(), 2), found.boundaries.item(), found.profile.shape
+        (16.8, 6, torch.Size([1, 100]))
+        """
+        moves, count = self.dynamics, len(weights)
+        found = Weighed(
+            reward=torch.zeros(count, dtype=torch.float64),
+            fitness=torch.zeros(count, dtype=torch.float64),
+            boundaries=torch.zeros(count, dtype=torch.long),
+            profile=torch.zeros(count, moves.cells),
+        )
+        heard = listening(weights, morphogen, moves.output).nonzero()[:, 0]
+        done = count - len(heard)  # those without a path need no simulation
+        for part in heard.split(_BATCH):
+            traces = integrate(weights[part], morphogen[part], moves, genes=(moves.output,))[:, 0]
+            readings = read(traces, self.scoring)
+            found.reward[part] = self.reward(readings, self.scoring)
+            found.fitness[part] = fitness(readings, self.scoring, reward=self.reward)
+            found.boundaries[part] = readings.boundaries[:, 2]
+            found.profile[part] = traces[:, -1].nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
+            done += len(part)
+            if watch is not None:
+                watch(done)
+        return found
