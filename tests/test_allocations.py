@@ -6,6 +6,7 @@ import itertools
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 import torch
@@ -21,7 +22,9 @@ from tombola.allocation.sharing import proportional, rounded
 from tombola.allocation.smart_ratio import SmartRatio
 from tombola.allocation.unit_budget import UnitBudget
 from tombola.errors import Emptied, UsageError
+from tombola.experiment import prepare
 from tombola.masks import Mask
+from tombola.recipes import RECIPES
 from tombola.tensors import smallest
 
 Shapes = dict[str, tuple[int, ...]]
@@ -117,12 +120,12 @@ def test_uniform_plus_spares_both_ends() -> None:
 
 
 def test_smart_ratio_by_hand() -> None:
-    """Three layers before the output: 12 : 6 : 2, and the output at 0.3."""
+    """Four layers with the output: 20 : 12 : 6, and the output at 0.3."""
     shapes: Shapes = {"a": (10, 10), "b": (10, 20), "c": (20, 10), "output": (5, 20)}
     found = SmartRatio()({}, dense(shapes), 170)
-    assert found == {"a": 60, "b": 60, "c": 20, "output": 30}  # 140 in 12 x 100 : 6 x 200 : 2 x 200
+    assert found == {"a": 50, "b": 60, "c": 30, "output": 30}  # 140 in 20 x 100 : 12 x 200 : 6 x 200
     over = SmartRatio()({}, dense(shapes), 380)
-    assert over == {"a": 100, "b": 200, "c": 50, "output": 30}  # 150 : 150 : 50, of which 50 are pushed on to b
+    assert over == {"a": 100, "b": 175, "c": 75, "output": 30}  # 125 : 150 : 75, of which 25 are pushed on to b
     full = SmartRatio()({}, dense(shapes), 580)
     assert full == {"a": 100, "b": 200, "c": 200, "output": 80}
     assert SmartRatio(output=0.5)({}, dense(shapes), 190)["output"] == 50
@@ -348,6 +351,14 @@ def test_a_unit_budget_takes_the_best_path_first() -> None:
     assert {name: after[name].flatten().tolist() for name in after} == {"a": [False, True], "output": [False, True]}
     same = {name: torch.ones_like(score) for name, score in scores.items()}
     assert cut(UnitBudget(), same, dense({"a": (2, 1), "output": (1, 2)}), 2).kept == {"a": 1, "output": 1}
+
+
+def test_a_unit_budget_that_no_scores_could_meet_is_refused_without_looking_at_them() -> None:
+    shapes: Shapes = {"a": (300, 64), "b": (100, 300), "c": (10, 100)}
+    with pytest.raises(Emptied, match=r"unit-budget needs 630 weights for 90% .* most of them in 'b', 128 more"):
+        UnitBudget(share=0.9)({}, dense(shapes), 502)  # 270 into a, 270 out of it, 90 out of b
+    with pytest.raises(UsageError, match="unit-budget needs 630 weights"):
+        prepare(replace(RECIPES["digits-lenet"], allocation="unit-budget:share=0.9", rate=0.99, levels=1))
 
 
 def test_a_unit_budget_says_what_it_lacks() -> None:

@@ -12,7 +12,8 @@ from helpers import random_mask, same_state
 from torch import Tensor, nn
 
 from tombola.criteria import CRITERIA, Criterion, criterion_of, needs_of
-from tombola.criteria.base import Scores
+from tombola.criteria.base import Scores, work_of
+from tombola.criteria.work import Size
 from tombola.errors import UsageError
 from tombola.masks import Mask
 from tombola.pruning import Pruner
@@ -60,6 +61,7 @@ class TestCriteria:
             assert score.device == weights[tensor].device
             assert not score.requires_grad
             assert bool(score.isfinite().all())
+            assert bool((score[mask[tensor]] >= 0).all()) or needs_of(criterion(name)).signed
         assert len(torch.cat([score.double().flatten() for score in scores.values()]).unique()) > 1
 
     def test_nothing_is_changed_and_nothing_is_shared(self, name: str, kind: str) -> None:
@@ -159,3 +161,16 @@ def floats(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def hooked(module: nn.Module) -> bool:
     return bool(module._forward_hooks or module._forward_pre_hooks or module._backward_hooks)
+
+
+@pytest.mark.parametrize("name", CRITERIA)
+def test_what_a_criterion_needs_is_said(name: str) -> None:
+    model = network("double")
+    chosen, mask, seen = criterion(name), random_mask(model, 0.6), probe(model, "double")
+    said, size = needs_of(chosen), Size.of(mask, mask.alive // 2, batches=2, examples=24)
+    assert said.inside == (name in REFUSED)
+    assert 0 <= work_of(chosen, size).passes < float("inf")
+    unmoved = {weight: value.detach().clone() for weight, value in model.named_parameters()}
+    scores = chosen(model, mask, replace(seen, initial=unmoved, keep=mask.alive // 2))
+    assert said.moved == (len({float(v) for weight in mask for v in scores[weight][mask[weight]]}) == 1)
+    assert not said.moved or said.initial

@@ -23,8 +23,10 @@ from search_helpers import (
 )
 from torch import Tensor, nn
 
+from tombola.allocation.lamp import lamp
 from tombola.criteria import Probe, needs
-from tombola.criteria.weights import random
+from tombola.criteria.surgeon import Obs
+from tombola.criteria.weights import movement, random, small_final
 from tombola.errors import UsageError
 from tombola.masks import Mask
 from tombola.pruning import Pruner
@@ -184,6 +186,12 @@ def test_a_plan_whose_parts_contradict_each_other_is_refused() -> None:
         ({"pruner": Pruner(criterion=moving), "controls": (), "score_at": Moment.INIT}, "not at init"),
         ({"pruner": Pruner(criterion=moving), "controls": (), "score_at": STEPS, "search_steps": 60}, "at step 100"),
         ({"pruner": Pruner(criterion=unknown), "controls": ()}, "Unknown statistic 'moved'"),
+        ({"pruner": Pruner(criterion=movement), "controls": (), "score_at": Moment.INIT}, "all are alike"),
+        ({"pruner": Pruner(criterion=small_final, allocation=lamp), "controls": ()}, "those of small_final can be"),
+        (
+            {"pruner": Pruner(criterion=Obs()), "probe": ProbeSpec(size=10**9)},
+            r"obs would hold 1,000,000,000 gradients of [\d,]* weights",
+        ),
         ({"reset": redraw_losers, "pruned": freeze_init_zero_mask}, "redraw_losers trains the network whole"),
         ({"reset": LrRewind(), "pruned": FreezeInitZeroAll()}, "puts survivors back to 0"),
     ]

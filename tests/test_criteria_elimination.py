@@ -14,8 +14,10 @@ from torch import Tensor, nn
 
 from tombola import find_ticket
 from tombola.criteria import Probe, criterion_of, needs_of
-from tombola.criteria.base import Place
+from tombola.criteria.base import Place, work_of
 from tombola.criteria.elimination import Greedy, leave_one_out
+from tombola.criteria.units import FORWARD
+from tombola.criteria.work import Size, Work
 from tombola.errors import UsageError
 from tombola.experiment import prepare
 from tombola.masks import Mask
@@ -91,7 +93,6 @@ def test_rounds_take_several_at_a_time() -> None:
     assert counts == [32 - 16, 16 - 8, 8 - 4, 4]
     alone = prune(model, mask, density=0.5, criterion="greedy:rounds=1", probe=probe)
     assert alone == prune(model, mask, density=0.5, criterion="leave_one_out", probe=probe)
-    assert needs_of(Greedy(rounds=4)).passes == 4 * needs_of(Greedy()).passes == 4 * needs_of(leave_one_out).passes
 
 
 def test_of_equals_the_smallest_goes_then_the_first() -> None:
@@ -123,8 +124,9 @@ def test_too_much_to_look_at_is_said_before_anything_is_trained() -> None:
     wide = nn.Linear(100, 100)
     with pytest.raises(UsageError, match=r"greedy would look at 48,004,000 networks, .* each of 10,000 weights"):
         prune(wide, Mask.dense(wide), density=0.2, criterion="greedy", probe=examples())
-    Greedy(rounds=5).check_cut(10_000, 2_000)
-    Greedy().check_cut(4_000, 1)
+    whole = Size.of(Mask.dense(wide), 2_000, batches=2, examples=15)
+    assert work_of(Greedy(rounds=1), whole) == work_of(leave_one_out, whole) == Work(passes=2 * FORWARD * 10_000)
+    assert work_of(Greedy(rounds=5), whole).passes / FORWARD / 2 == pytest.approx(10_000 + 7248 + 5253 + 3807 + 2759)
     with pytest.raises(UsageError, match="rounds is -1; expected a whole number"):
         Greedy(rounds=-1)
     with pytest.raises(UsageError, match="greedy"):

@@ -101,6 +101,8 @@ def test_fine_tuning_goes_on_from_adjusted_weights() -> None:
         ({"criterion": "snip"}, "snip looks at examples, and the probe has none"),
         ({"criterion": "movement_pruning"}, "sums movement along a training, which a loop of your own does not"),
         ({"criterion": "snpi"}, "Did you mean 'snip'"),
+        ({"criterion": "small_final", "allocation": "lamp"}, "lamp allocation squares scores"),
+        ({"criterion": "wanda", "probe": seen(), "model": nn.LSTM(4, 3)}, "'weight_ih_l0' belongs to a LSTM"),
     ],
 )
 def test_what_cannot_be_scored_is_said_before_anything_is_trained(settings: dict[str, Any], message: str) -> None:
@@ -108,4 +110,4 @@ def test_what_cannot_be_scored_is_said_before_anything_is_trained(settings: dict
         raise AssertionError("trained")
 
     with pytest.raises(UsageError, match=message):
-        find_ticket(model(), never, levels=1, **settings)
+        find_ticket(settings.pop("model", model()), never, levels=1, **settings)

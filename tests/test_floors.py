@@ -35,6 +35,7 @@ FLOORS = {
     "tombola.granularity": 2,
     "tombola.resets": 2,
     "tombola.pruning": 2,
+    "tombola.cuts": 2,
     "tombola.data": 3,
     "tombola.models": 3,
     "tombola.training": 3,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tombola.analysis.document import results_document
 from tombola.criteria import needs_of
+from tombola.cuts import check_layers
 from tombola.data import Dataset, load
 from tombola.errors import UsageError, suggest
 from tombola.executors.base import Executor
@@ -121,6 +122,7 @@ def on_task(recipe: Recipe, task: Task) -> Experiment:
     wanted = needs_of(template.pruner.criterion)
     if wanted.data:  # what cannot be drawn, or be corrupted, is said before any training
         check_probe(template, task.probe(0, recipe.probe))
+        check_layers(template.pruner, task.build(0), dense)
     beyond = {
         "freezes pruned places at constants": template.pruned is not None,
         "gathers statistics along the way": bool(wanted.gathered),

@@ -10,8 +10,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from tombola.asked import Asked, patterns
-from tombola.criteria import Criterion, Limited, Probe, criterion_of, needs_of
+from tombola.criteria import Criterion, Probe, criterion_of, needs_of
 from tombola.criteria.base import label_of
+from tombola.cuts import check_cut, check_layers
 from tombola.errors import Emptied, StoreError, UsageError, hint
 from tombola.ladder import Walk, budgets
 from tombola.levels import Course, Ran, Stage, Train, run
@@ -258,18 +259,22 @@ def begin(given: Given, number: int) -> Procedure:
     check_model(own)
     whole = Mask.dense(own, Scope(protect=patterns(given.protect, own)))
     allocation, keeps = budgets(whole, asked.allocation, asked.rate, asked.levels, asked.least)
+    pruner = Pruner(criterion=_criterion(given), allocation=allocation)
+    batches = given.probe.batches if given.probe else ()
+    check_cut(pruner, whole, keeps[1], batches=len(batches), examples=sum(len(x) for x, _ in batches))
+    check_layers(pruner, own, whole)
     return Procedure(
         given=given,
         number=number,
         stage=Stage(model=model, train=given.train),
         start=share(state_of(own)),
         whole=whole,
-        pruner=Pruner(criterion=_criterion(given, *keeps[:2]), allocation=allocation),
+        pruner=pruner,
         keeps=keeps,
     )
 
 
-def _criterion(given: Given, alive: int, keep: int) -> Criterion:
+def _criterion(given: Given) -> Criterion:
     """What is asked for, where it can be had: what a criterion lacks is said before the first training."""
     criterion = criterion_of(given.asked.criterion)
     needs, name = needs_of(criterion), label_of(criterion)
@@ -281,6 +286,4 @@ def _criterion(given: Given, alive: int, keep: int) -> Criterion:
     probe = given.probe or Probe()
     if probe.lacks(needs):
         probe.examples(name)
-    if isinstance(criterion, Limited):
-        criterion.check_cut(alive, keep)
     return criterion

@@ -17,7 +17,9 @@ __all__ = ["SmartRatio"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SmartRatio:
-    """Density in proportion to (L - l + 1)^2 + (L - l + 1) in layer l of L; a linear output layer has its own.
+    """Density in proportion to (L - l + 1)^2 + (L - l + 1) in layer l of L, the output layer counted as one of them.
+
+    A linear output layer has a density of its own, though.
 
     What a layer cannot hold is pushed on to the next; the output layer is the last that gets some of it, then those
     before it, where some of their weights were gone already.
@@ -30,10 +32,10 @@ class SmartRatio:
 
     >>> import torch
     >>> mask = Mask({n: torch.ones(10, 10, dtype=torch.bool) for n in "abc"})
-    >>> SmartRatio()({}, mask, 110)  # 6 : 2, and 30
-    {'a': 60, 'b': 20, 'c': 30}
-    >>> SmartRatio()({}, mask, 190)  # 120 : 40, of which 20 are pushed on
-    {'a': 100, 'b': 60, 'c': 30}
+    >>> SmartRatio()({}, mask, 120)  # 12 : 6, and 30
+    {'a': 60, 'b': 30, 'c': 30}
+    >>> SmartRatio()({}, mask, 210)  # 120 : 60, of which 20 are pushed on
+    {'a': 100, 'b': 80, 'c': 30}
     """
 
     output: float = 0.3
@@ -54,7 +56,7 @@ class SmartRatio:
                 f"asked for in all; keep more, or lower its output density ({self.output})."
             )
         body = names[:-1] if own else names
-        shares = {n: (k * k + k) * whole[n] for n, k in zip(body, range(len(body), 0, -1), strict=True)}
+        shares = {n: (k * k + k) * whole[n] for n, k in zip(names, range(len(names), 0, -1), strict=True) if n in body}
         total = sum(shares.values())
         wanted = {n: (keep - fixed) * share / total for n, share in shares.items()}
         return rounded(_pushed_on({**wanted, last: fixed} if own else wanted, left), left, keep)

@@ -50,7 +50,15 @@ class UnitBudget:
             raise UsageError(f"share is {self.share!r}; expected a fraction of the units of a layer, from 0 to 1.")
 
     def __call__(self, scores: Mapping[str, Tensor], mask: Mask, keep: int) -> dict[str, int]:
-        """The counts, by one threshold over what `reordered` gave."""
+        """The counts, by one threshold over what `reordered` gave.
+
+        Raises:
+            UsageError: so many living units need more than `keep` weights, whatever the scores are.
+        """
+        living = [self._least(name, shape[0], list(mask)) for name, shape in mask.shapes.items()]
+        needed = [max(into, out) for into, out in zip(living, [0, *living], strict=False)]  # each unit one in, one out
+        if sum(needed) > keep:
+            raise self._short(max(zip(needed, mask, strict=True))[1], sum(needed), keep)
         return globally(scores, mask, keep)
 
     def reordered(self, scores: Mapping[str, Tensor], mask: Mask, keep: int) -> dict[str, Tensor]:
@@ -73,10 +81,7 @@ class UnitBudget:
         required = _required(layers, strengths, steps[low])
         if (needed := _count(required)) > keep:
             name = max(zip(names, required, strict=True), key=lambda pair: int(pair[1].sum()))[0]
-            raise Emptied(
-                f"unit-budget needs {needed:,} weights for {self.share:.0%} of the units of each layer, most of them "
-                f"in {name!r}, {needed - keep:,} more than the {keep:,} asked for; keep more, or lower its share."
-            )
+            raise self._short(name, needed, keep)
         found = {}
         for i, name in enumerate(names):
             order = ranks[name] + mask.total * required[i].view(ranks[name].shape)
@@ -84,12 +89,21 @@ class UnitBudget:
             found[name] = (order - mask.total * gone).to(scores[name].device)
         return found
 
+    def _least(self, name: str, units: int, names: Sequence[str]) -> int:
+        """Units of a tensor that must live: all of the last one."""
+        return units if name == names[-1] else max(1, math.ceil(self.share * units - 1e-9))
+
+    def _short(self, name: str, needed: int, keep: int) -> Emptied:
+        return Emptied(
+            f"unit-budget needs {needed:,} weights for {self.share:.0%} of the units of each layer, most of them in "
+            f"{name!r}, {needed - keep:,} more than the {keep:,} asked for; keep more, or lower its share."
+        )
+
     def _floor(self, names: Sequence[str], strengths: Sequence[Tensor]) -> float:
         """The highest threshold at which every layer has the units that it must have."""
         floors = []
         for name, strength in zip(names, strengths, strict=True):
-            last = name == names[-1]
-            least = len(strength) if last else max(1, math.ceil(self.share * len(strength) - 1e-9))
+            least = self._least(name, len(strength), names)
             living = int((strength >= 0).sum())
             if living < least:
                 raise Emptied(

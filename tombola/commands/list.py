@@ -146,8 +146,7 @@ def _needs(made: Any) -> list[str]:
 
     by_default = inspect.isclass(made) and not required_of(made)
     found = needs_of(made() if by_default else made)  # options count
-    each = " for each weight" if found.each else ""
-    passes = f"; {found.passes:g} x forward and backward over each batch{each}" if found.passes else ""
+    passes = f"; {found.passes:.2g} x forward and backward over each batch" if found.passes else ""
     said = {
         f"examples (--probe.batches, --probe.size){passes}": found.data,
         "the initial weights": found.initial,

@@ -177,16 +177,17 @@ def _watcher(experiment: Experiment, asked: Run) -> tuple[Watcher, Callable[[], 
 
 def _warn_of_cost(console: Console, experiment: Experiment) -> None:
     """What a costly criterion takes, said before it starts."""
-    from tombola.criteria import needs_of
+    from tombola.criteria.base import work_of
+    from tombola.criteria.work import Size
 
     plan = experiment.plans[0]
-    wanted, batches = needs_of(plan.pruner.criterion), plan.probe.batches
-    if wanted.costly:
-        over = f"each of {batches:,} batches" if batches > 1 else "one batch"
-        memory = f"; memory: {wanted.memory}" if wanted.memory else ""
-        each = " for each weight" if wanted.each else ""
-        passes = f"{wanted.passes:,.3g} forward-backward passes{each}"
-        cost = f"every cut takes about {passes} over {over} of the probe{memory}"
+    spec = plan.probe
+    keep = plan.keeps[0] if plan.keeps else plan.dense.alive
+    size = Size.of(plan.dense, keep, batches=spec.batches, examples=spec.batches * spec.size)
+    work = work_of(plan.pruner.criterion, size)
+    if work.passes > 2.2 * spec.batches or work.memory:
+        memory = f", and {work.memory / 1e6:,.0f} MB" if work.memory > 1e6 else ""
+        cost = f"a cut takes the time of about {work.passes:,.2g} forward-backward passes over a batch{memory}"
         _say(console, f"criterion {experiment.recipe.criterion}: {cost}")
 
 

@@ -13,14 +13,13 @@ from tombola.lazy import lazily
 from tombola.registry import chosen
 
 if TYPE_CHECKING:
-    from tombola.criteria.base import Adjusting, Batch, Criterion, Limited, Loss, Needs, Probe, Scores, needs, needs_of
+    from tombola.criteria.base import Adjusting, Batch, Criterion, Loss, Needs, Probe, Scores, needs, needs_of
 
 __all__ = [
     "CRITERIA",
     "Adjusting",
     "Batch",
     "Criterion",
-    "Limited",
     "Loss",
     "Needs",
     "Probe",
@@ -30,7 +29,7 @@ __all__ = [
     "needs_of",
 ]
 
-_BASE = ("Adjusting", "Batch", "Criterion", "Limited", "Loss", "Needs", "Probe", "Scores", "needs", "needs_of")
+_BASE = ("Adjusting", "Batch", "Criterion", "Loss", "Needs", "Probe", "Scores", "needs", "needs_of")
 
 __getattr__ = lazily(__name__, dict.fromkeys(_BASE, "tombola.criteria.base"))
 

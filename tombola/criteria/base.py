@@ -8,6 +8,7 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from torch import Tensor, nn
 
+from tombola.criteria.work import Size, Work
 from tombola.errors import UsageError
 from tombola.masks import Mask
 from tombola.starts import Moment
@@ -16,7 +17,6 @@ __all__ = [
     "Adjusting",
     "Batch",
     "Criterion",
-    "Limited",
     "Loss",
     "Needs",
     "Place",
@@ -26,6 +26,7 @@ __all__ = [
     "label_of",
     "needs",
     "needs_of",
+    "work_of",
 ]
 
 Scores = dict[str, Tensor]
@@ -123,17 +124,6 @@ class Adjusting(Protocol):
         """Parameters that change -> their new values, once `before` was cut to `after`; writes nothing."""
 
 
-@runtime_checkable
-class Limited(Protocol):
-    """A criterion for which a cut can be too much."""
-
-    def __call__(self, model: nn.Module, mask: Mask, probe: Probe) -> Scores:
-        """The scores; writes nothing."""
-
-    def check_cut(self, alive: int, keep: int) -> None:
-        """Raises `UsageError` for a cut from so many weights to so few that would never end; asked beforehand."""
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Needs:
     """What a criterion wants in its probe, and when.
@@ -145,10 +135,14 @@ class Needs:
         labels, inputs: whether it looks at these of the examples, or just at the others (or at their shapes).
         initial: the initial weights.
         gathered: statistics summed along the training (names of `tombola.training.gather`).
+        inside: it looks at what Linear and convolution layers read or put out, so all masked weights must be theirs.
+        moved: it compares the weights with the initial ones, so that before training all scores are equal.
+        signed: scores may be below 0.
         passes: forward-backward passes over each batch, for the estimate of its cost; 0: none. Of one round, for a
             criterion with an option `rounds`.
-        each: `passes` are for each surviving weight: for networks of few weights.
-        memory: what it holds beside a few copies of the weights, in words; empty: nothing much.
+        work: (the criterion with its options, the size of a cut) -> what it takes, where `passes` does not say it;
+            raises `UsageError` for a cut that is too much.
+        each: it looks at a network for each surviving weight: for networks of few weights.
         units: it scores whole units (rows, filters): its natural granularity. Also where its option `units` is true.
     """
 
@@ -159,19 +153,17 @@ class Needs:
     inputs: bool = True
     initial: bool = False
     gathered: tuple[str, ...] = ()
+    inside: bool = False
+    moved: bool = False
+    signed: bool = False
     passes: float = 0.0
+    work: Callable[[Any, Size], Work] | None = None
     each: bool = False
-    memory: str = ""
     units: bool = False
 
     def __post_init__(self) -> None:
         if not isinstance(self.scored_at, Moment):
             raise UsageError(f"needs(scored_at={self.scored_at!r}); expected {' or '.join(map(str, Moment))}.")
-
-    @property
-    def costly(self) -> bool:
-        """Whether it costs more than a look at the weights and two passes over the examples."""
-        return self.passes > 2.2 or self.each or bool(self.memory)
 
 
 _Kind = TypeVar("_Kind", bound=Callable[..., Any])
@@ -206,7 +198,22 @@ def needs_of(criterion: object) -> Needs:
     found: Needs = getattr(criterion, "__tombola_needs__", _NOTHING)
     units = getattr(criterion, "units", False)
     times = next((n for n in (getattr(criterion, o, None) for o in ("rounds", "steps")) if isinstance(n, int)), 1)
-    return replace(found, passes=float(found.passes * max(1, times)), units=found.units or units is True)
+    return replace(found, passes=float(found.passes * times), units=found.units or units is True)
+
+
+def work_of(criterion: object, size: Size) -> Work:
+    """What a cut of this size takes.
+
+    Raises:
+        UsageError: it is too much for the criterion.
+
+    >>> from tombola.criteria import criterion_of
+    >>> size = Size(alive=1000, keep=500, shapes=((100, 10),), batches=2, examples=64)
+    >>> work_of(criterion_of("force:rounds=20"), size).passes, work_of(criterion_of("leave_one_out"), size).passes > 600
+    (40.0, True)
+    """
+    wanted = needs_of(criterion)
+    return wanted.work(criterion, size) if wanted.work else Work(passes=wanted.passes * size.batches)
 
 
 def label_of(criterion: object) -> str:

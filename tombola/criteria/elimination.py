@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from tombola.criteria.base import Place, Probe, Scores, Worth, needs
+from tombola.criteria.base import Place, Probe, Scores, Worth, label_of, needs, work_of
 from tombola.criteria.looking import scoring
 from tombola.criteria.rounds import check_rounds, sizes
 from tombola.criteria.slopes import batches_of, weights_of
 from tombola.criteria.units import FORWARD
+from tombola.criteria.work import Size, Work
 from tombola.errors import UsageError
 from tombola.masks import Mask
 
@@ -22,7 +23,20 @@ AT_MOST = 10_000_000
 """Networks that an elimination looks at."""
 
 
-@needs(data=True, worth=True, passes=FORWARD, each=True)
+def _looks(criterion: object, size: Size) -> Work:
+    """A forward pass for each network that is looked at."""
+    again = criterion.counts(size.alive, size.keep) if isinstance(criterion, Greedy) else [size.alive]
+    looks = sum([size.alive, *again][:-1])
+    if looks > AT_MOST:
+        raise UsageError(
+            f"The criterion {label_of(criterion).lower()} would look at {looks:,} networks, for it leaves out each of "
+            f"{size.alive:,} weights, again and again; expected at most {AT_MOST:,}. Use greedy:rounds=5, or a "
+            f"criterion that goes by gradients (taylor)."
+        )
+    return Work(passes=FORWARD * looks * size.batches)
+
+
+@needs(data=True, worth=True, signed=True, work=_looks, each=True)
 def leave_one_out(model: nn.Module, mask: Mask, probe: Probe) -> Scores:
     """Score a weight by what the network loses when it alone is put to 0: worth(all) - worth(all but it).
 
@@ -50,7 +64,7 @@ def leave_one_out(model: nn.Module, mask: Mask, probe: Probe) -> Scores:
     return found
 
 
-@needs(data=True, worth=True, passes=FORWARD, each=True)  # in a round
+@needs(data=True, worth=True, work=_looks, each=True)
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Greedy:
     """Greedy (backward) elimination: take away the weight that is missed least, look again, and so on.
@@ -81,23 +95,14 @@ class Greedy:
         if self.rounds:
             check_rounds(self.rounds)
 
-    def check_cut(self, alive: int, keep: int) -> None:
-        """Refuse a cut that looks at more than ten million networks."""
-        looks = sum([alive, *self._counts(alive, keep)][:-1])
-        if looks > AT_MOST:
-            raise UsageError(
-                f"The criterion greedy would look at {looks:,} networks, for it leaves out each of {alive:,} weights "
-                f"again and again; expected at most {AT_MOST:,}. Use greedy:rounds=5, or leave_one_out."
-            )
-
     def __call__(self, model: nn.Module, mask: Mask, probe: Probe) -> Scores:
         """The scores, whole numbers as float64."""
         worth = _worth(probe, "greedy")
         least = max(1, probe.keep or 0)
-        self.check_cut(mask.alive, least)
+        work_of(self, Size.of(mask, least, batches=1, examples=1))
         found = {name: torch.zeros(shape, dtype=torch.float64) for name, shape in mask.shapes.items()}
         left = mask
-        for turn, count in enumerate(self._counts(mask.alive, least)):
+        for turn, count in enumerate(self.counts(mask.alive, least)):
             going = _missed_least(worth, model, left, left.alive - count)
             kept = {name: left[name] for name in mask}
             for name, index in going:
@@ -107,7 +112,7 @@ class Greedy:
                 found[name][places] = turn + 1
         return found
 
-    def _counts(self, alive: int, keep: int) -> Sequence[int]:
+    def counts(self, alive: int, keep: int) -> Sequence[int]:
         """How many weights are left after each turn."""
         return sizes(alive, keep, self.rounds) if self.rounds else range(alive - 1, keep - 1, -1)
 

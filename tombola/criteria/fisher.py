@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from tombola.criteria.base import Probe, Scores, needs
 from tombola.criteria.looking import scoring
 from tombola.criteria.slopes import batches_of, example_gradients, require_some, weights_of
+from tombola.criteria.work import Size, Work
 from tombola.errors import UsageError
 from tombola.masks import Mask
 from tombola.streams import stream
@@ -25,7 +26,12 @@ _Labels = Callable[[int, Tensor, Tensor], Tensor]
 """(number of the batch, what the network puts out, targets) -> the targets to differentiate at."""
 
 
-@needs(data=True, passes=6)
+def _work(own: object, size: Size) -> Work:
+    """A pass for each example, as where large Linear layers are."""
+    return Work(passes=3.0 * size.examples * getattr(own, "draws", 1))
+
+
+@needs(data=True, work=_work)
 def empirical_fisher(model: nn.Module, mask: Mask, probe: Probe) -> Scores:
     """Score 1/2 E[g_i^2] w_i^2, with the gradients of single examples at the labels of the data.
 
@@ -49,7 +55,7 @@ def empirical_fisher(model: nn.Module, mask: Mask, probe: Probe) -> Scores:
     return _fisher("empirical_fisher", model, mask, probe, lambda batch, outputs, y: y)
 
 
-@needs(data=True, labels=False, passes=6)
+@needs(data=True, labels=False, work=_work)
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrueFisher:
     """Score 1/2 E[g_i^2] w_i^2, with the gradients of single examples at labels drawn from the network itself.

@@ -16,7 +16,7 @@ from tombola.masks import Mask
 __all__ = ["LowVariance", "LowVarianceUnits"]
 
 
-@needs(data=True, labels=False, passes=0.34)
+@needs(data=True, labels=False, inside=True, passes=0.34)
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LowVariance:
     """Connections that carry a constant go, and the constant becomes bias.
@@ -67,7 +67,7 @@ class LowVariance:
         return _folded(model, before, after, probe, "low_variance")
 
 
-@needs(data=True, labels=False, units=True, passes=0.34)
+@needs(data=True, labels=False, inside=True, units=True, passes=0.34)
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LowVarianceUnits:
     """Units that put out a constant go, and go on putting it out from their bias.

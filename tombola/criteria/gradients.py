@@ -73,7 +73,7 @@ def grad(model: nn.Module, mask: Mask, probe: Probe) -> Scores:
     return scores
 
 
-@needs(data=True, scored_at=Moment.INIT, passes=6)
+@needs(data=True, scored_at=Moment.INIT, signed=True, passes=6)
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Grasp:
     """Score w (H g) / sum |w (H g)|: gradient signal preservation.
@@ -187,7 +187,7 @@ class Taylor:
         return by_unit(change, mask[name], unit_dim(model, name), Rule.SUM) if self.units else change.double()
 
 
-@needs(gathered=("movement",))
+@needs(gathered=("movement",), signed=True)
 def movement_pruning(model: nn.Module, mask: Mask, probe: Probe) -> Scores:
     """Score -sum_t g_t w_t over the training: weights that the steps pull towards 0 go.
 

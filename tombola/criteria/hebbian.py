@@ -18,7 +18,7 @@ _NUMBERS = 1 << 22
 """Numbers of a convolution's patches that are held at once."""
 
 
-@needs(data=True, labels=False, passes=FORWARD)
+@needs(data=True, labels=False, inside=True, passes=FORWARD)
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Hebbian:
     """Score a weight by how its two ends go together: |corr(a_j, a_i)| of what it reads and what its unit puts out.

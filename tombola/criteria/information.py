@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from tombola.criteria.base import Probe, Scores, needs
 from tombola.criteria.looking import pooled
 from tombola.criteria.units import FORWARD, observe, unit_scores
+from tombola.criteria.work import Size, Work
 from tombola.errors import UsageError
 from tombola.granularity.units import hidden_of
 from tombola.masks import Mask
@@ -85,7 +86,14 @@ def _correlation(x: Tensor, y: Tensor, shrinkage: float) -> Tensor:
     return found.fill_diagonal_(1.0)
 
 
-@needs(data=True, passes=FORWARD, units=True)
+def _work(own: MutualInformation, size: Size) -> Work:
+    units = [shape[0] for shape in size.shapes]
+    if not own.shrinkage:
+        _check_examples(size.examples, max(units[:-1], default=0))
+    return Work(passes=FORWARD * size.batches, memory=8 * size.examples * sum(units))
+
+
+@needs(data=True, inside=True, work=_work, units=True)
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MutualInformation:
     """Score a unit by what its layer no longer tells about the answer without it: I(T; Y) - I(T without j; Y), in nats.
@@ -132,6 +140,9 @@ class MutualInformation:
         order = [name for name, _ in model.named_parameters() if name in mask]
         first = order[0]
         observe(model, mask, probe, "mutual_information", see)
+        if not self.shrinkage:
+            widest = max((seen[weight][0].shape[1] for weight in hidden_of(model, mask)), default=0)
+            _check_examples(sum(map(len, answers)), widest)
         columns = {weight: self._made(torch.cat(rows)) for weight, rows in seen.items()}
         following = dict(pairwise(order))
         asked = _answers(torch.cat(answers)).to(columns[first].device)
@@ -144,6 +155,14 @@ class MutualInformation:
 
     def _made(self, rows: Tensor) -> Tensor:
         return copula(rows) if self.estimator is Estimator.COPULA else rows.double()
+
+
+def _check_examples(examples: int, units: int) -> None:
+    if examples <= units:
+        raise UsageError(
+            f"The criterion mutual_information with shrinkage=0 needs more examples than a layer has units, and there "
+            f"are {examples:,} for {units:,} units; give the probe more, or leave shrinkage at 0.1."
+        )
 
 
 def _aligned(rows: Tensor, targets: Tensor, weight: str) -> None:

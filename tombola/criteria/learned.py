@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from tombola.criteria.base import Probe, Scores, needs
 from tombola.criteria.looking import scoring
+from tombola.criteria.work import Size, Work
 from tombola.errors import UsageError
 from tombola.masks import Mask
 from tombola.starts import Moment
@@ -85,7 +86,12 @@ def _ranks(size: Tensor, alive: Tensor) -> Tensor:
     return found
 
 
-@needs(data=True, scored_at=Moment.INIT, passes=1)
+def _work(own: Supermask | EdgePopup, size: Size) -> Work:
+    """A pass for each step, over a batch of the training set."""
+    return Work(passes=float(own.steps))
+
+
+@needs(data=True, scored_at=Moment.INIT, signed=True, work=_work)
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Supermask:
     """Learned supermask: a coin for each weight, whose chances are trained; weights with good chances stay.
@@ -145,7 +151,7 @@ class Supermask:
         return _adjusted(model, before, after, lambda n: was[n] / now[n] if self.rescale else 1.0, self.constant)
 
 
-@needs(data=True, scored_at=Moment.INIT, passes=1)
+@needs(data=True, scored_at=Moment.INIT, work=_work)
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EdgePopup:
     """Edge-popup: a score for each weight is trained; the forward pass uses the best of each layer.

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from tombola.criteria.base import Probe, Scores, needs
 from tombola.criteria.calibration import cholesky, grams_of, reads_of
 from tombola.criteria.looking import as_matrix, from_matrix, layers_of
+from tombola.criteria.work import Size, Work
 from tombola.errors import UsageError
 from tombola.masks import Mask
 from tombola.tensors import smallest
@@ -19,7 +20,7 @@ from tombola.tensors import smallest
 __all__ = ["SparseGpt", "Wanda"]
 
 
-@needs(data=True, labels=False, passes=0.34)
+@needs(data=True, labels=False, inside=True, passes=0.34)
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Wanda:
     """Weights and activations: the rise of the layer's squared error when one weight goes.
@@ -87,7 +88,12 @@ def _sorted(rows: Tensor) -> Tensor:
     return rows.sort(dim=-1).values
 
 
-@needs(data=True, labels=False, passes=0.34, memory="8 x fan-in^2 bytes for each layer")
+def _work(own: SparseGpt, size: Size) -> Work:
+    """By columns, as measured; the matrices of all layers stand at once."""
+    return Work(passes=0.1 * sum(size.fan_ins), memory=8 * sum(n * n for n in size.fan_ins))
+
+
+@needs(data=True, labels=False, inside=True, work=_work)
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SparseGpt:
     """Column by column, each weight that goes is made up for by those behind it in its row.

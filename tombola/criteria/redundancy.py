@@ -97,7 +97,7 @@ def covariances(model: nn.Module, mask: Mask, probe: Probe, name: str) -> dict[s
     return {w: products[w] / counts[w] - means[w].outer(means[w]) for w in mask if w in hidden}
 
 
-@needs(data=True, labels=False, passes=FORWARD, units=True)
+@needs(data=True, labels=False, inside=True, passes=FORWARD, units=True)
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CovarianceRedundancy:
     """Score units by when principal filter analysis drops them: those that others can stand in for go.

@@ -80,7 +80,7 @@ def descend(score: Scorer, mask: Mask, counts: list[int], order: list[str]) -> S
     return {name: last[name].where(left[name], found[name]) for name in mask}
 
 
-@needs(data=True, scored_at=Moment.INIT, passes=1)
+@needs(data=True, scored_at=Moment.INIT, signed=True, passes=1)
 @dataclass(frozen=True, kw_only=True, slots=True)
 class IterativeSnip:
     """SNIP in rounds: |g w| of the weights that are left, each round cutting to the next of a geometric row of sizes.

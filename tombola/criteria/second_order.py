@@ -12,6 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from tombola.criteria.base import Probe, Scores, needs
 from tombola.criteria.looking import scoring
+from tombola.criteria.work import Size, Work
 from tombola.errors import UsageError
 from tombola.masks import Mask
 from tombola.streams import stream
@@ -19,7 +20,12 @@ from tombola.streams import stream
 __all__ = ["Obd"]
 
 
-@needs(data=True, passes=65.0)
+def _work(own: Obd, size: Size) -> Work:
+    """A backward pass for each weight, or two passes for each draw."""
+    return Work(passes=float(size.alive if size.alive <= own.exact else 2 * own.samples + 2) * size.batches)
+
+
+@needs(data=True, work=_work)
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Obd:
     """Optimal brain damage: the rise of the loss by the diagonal of its Hessian.

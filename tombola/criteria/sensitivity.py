@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from tombola.criteria.base import Probe, Scores, needs
 from tombola.criteria.looking import changing, layers_of, meetings, scoring
 from tombola.criteria.units import FORWARD, mean_activations, require_run, unit_scores
+from tombola.criteria.work import Size, Work
 from tombola.errors import UsageError
 from tombola.granularity.units import as_units, hidden_of
 from tombola.masks import Mask
@@ -25,7 +26,11 @@ class Measure(Enum):
     SQUARE = "square"
 
 
-@needs(data=True, labels=False, passes=100 * FORWARD, units=True)  # of a network with about 100 hidden units
+def _work(own: OutputSensitivity, size: Size) -> Work:
+    return Work(passes=FORWARD * (size.hidden + 2) * size.batches)
+
+
+@needs(data=True, labels=False, inside=True, work=_work, units=True)
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OutputSensitivity:
     """Score a unit by how far the network's outputs move when it is silenced: units that nothing depends on go.

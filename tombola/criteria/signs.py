@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 
-@needs(initial=True)
+@needs(initial=True, signed=True)
 def large_final_same_sign(model: nn.Module, mask: Mask, probe: Probe) -> Scores:
     """Score |w_f| where the sign is that of w_i, below all others elsewhere: the best supermasks of Zhou et al.
 
@@ -42,7 +42,7 @@ def large_final_same_sign(model: nn.Module, mask: Mask, probe: Probe) -> Scores:
     return _tested("large_final_same_sign", magnitude, model, mask, probe, same=True)
 
 
-@needs(initial=True)
+@needs(initial=True, signed=True)
 def large_final_different_sign(model: nn.Module, mask: Mask, probe: Probe) -> Scores:
     """Score |w_f| where the sign is not that of w_i, below all others elsewhere (Zhou et al. 2019).
 
@@ -52,7 +52,7 @@ def large_final_different_sign(model: nn.Module, mask: Mask, probe: Probe) -> Sc
     return _tested("large_final_different_sign", magnitude, model, mask, probe, same=False)
 
 
-@needs(initial=True)
+@needs(initial=True, signed=True, moved=True)
 def magnitude_increase_same_sign(model: nn.Module, mask: Mask, probe: Probe) -> Scores:
     """Score |w_f| - |w_i| where the sign is that of w_i, below all others elsewhere (Zhou et al. 2019).
 
@@ -62,7 +62,7 @@ def magnitude_increase_same_sign(model: nn.Module, mask: Mask, probe: Probe) -> 
     return _tested("magnitude_increase_same_sign", magnitude_increase, model, mask, probe, same=True)
 
 
-@needs(initial=True)
+@needs(initial=True, signed=True, moved=True)
 def magnitude_increase_different_sign(model: nn.Module, mask: Mask, probe: Probe) -> Scores:
     """Score |w_f| - |w_i| where the sign is not that of w_i, below all others elsewhere (Zhou et al. 2019).
 
@@ -72,7 +72,7 @@ def magnitude_increase_different_sign(model: nn.Module, mask: Mask, probe: Probe
     return _tested("magnitude_increase_different_sign", magnitude_increase, model, mask, probe, same=False)
 
 
-@needs(initial=True)
+@needs(initial=True, signed=True, moved=True)
 def movement_same_sign(model: nn.Module, mask: Mask, probe: Probe) -> Scores:
     """Score |w_f - w_i| where the sign is that of w_i, below all others elsewhere; after Zhou et al. (2019).
 
@@ -82,7 +82,7 @@ def movement_same_sign(model: nn.Module, mask: Mask, probe: Probe) -> Scores:
     return _tested("movement_same_sign", movement, model, mask, probe, same=True)
 
 
-@needs(initial=True)
+@needs(initial=True, signed=True, moved=True)
 def movement_different_sign(model: nn.Module, mask: Mask, probe: Probe) -> Scores:
     """Score |w_f - w_i| where the sign is not that of w_i, below all others elsewhere; after Zhou et al. (2019).
 

@@ -25,7 +25,7 @@ _PLAIN = 2.0**-900
 _ROUNDING = 1e-12  # a smaller part of R is none: in a row of layers each layer's scores sum to R
 
 
-@needs(data=True, labels=False, inputs=False, scored_at=Moment.INIT, passes=1)
+@needs(data=True, labels=False, inputs=False, scored_at=Moment.INIT, signed=True, passes=1)
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SynFlow:
     """Score w dR/dw, with R the sum of what |w|, made linear, puts out for an input of ones: synaptic flow.

@@ -98,7 +98,7 @@ def mean_activations(
     return {weight: sums[weight] / counts[weight] for weight in sums}
 
 
-@needs(data=True, labels=False, passes=FORWARD, units=True)
+@needs(data=True, labels=False, inside=True, passes=FORWARD, units=True)
 def activation_mean(model: nn.Module, mask: Mask, probe: Probe) -> Scores:
     """Score a unit by its mean |activation| behind the nonlinearity: units that hardly speak go.
 
@@ -117,7 +117,7 @@ def activation_mean(model: nn.Module, mask: Mask, probe: Probe) -> Scores:
     return unit_scores(mean_activations(model, mask, probe, "activation_mean", torch.abs), model, mask)
 
 
-@needs(data=True, labels=False, passes=FORWARD, units=True)
+@needs(data=True, labels=False, inside=True, passes=FORWARD, units=True)
 def apoz(model: nn.Module, mask: Mask, probe: Probe) -> Scores:
     """Score a unit by how often it is not zero: units with a high average percentage of zeros (APoZ) go.
 

@@ -52,6 +52,7 @@ def random(model: nn.Module, mask: Mask, probe: Probe) -> Scores:
     return {n: torch.rand(shape, generator=stream(probe.seed, f"random/{n}")) for n, shape in mask.shapes.items()}
 
 
+@needs(signed=True)
 def small_final(model: nn.Module, mask: Mask, probe: Probe) -> Scores:
     """Score -|w_f|: large weights go. A control for `magnitude` (Zhou et al. 2019, arXiv 1905.01067).
 
@@ -77,7 +78,7 @@ def large_init(model: nn.Module, mask: Mask, probe: Probe) -> Scores:
     return {name: first.abs() for name, (first, _) in both("large_init", model, mask, probe).items()}
 
 
-@needs(initial=True)
+@needs(initial=True, signed=True)
 def small_init(model: nn.Module, mask: Mask, probe: Probe) -> Scores:
     """Score -|w_i|: weights that started large go (Zhou et al. 2019, arXiv 1905.01067).
 
@@ -116,7 +117,7 @@ def large_init_large_final(model: nn.Module, mask: Mask, probe: Probe) -> Scores
     return {n: _common(first.abs(), last.abs(), mask[n]) for n, (first, last) in pairs.items()}
 
 
-@needs(initial=True)
+@needs(initial=True, signed=True)
 def small_init_small_final(model: nn.Module, mask: Mask, probe: Probe) -> Scores:
     """Score -max(a |w_f|, |w_i|), with a such that both tests prune equally: min(q(-|w_f|), q(-|w_i|)).
 
@@ -136,7 +137,7 @@ def small_init_small_final(model: nn.Module, mask: Mask, probe: Probe) -> Scores
     return {n: _common(-first.abs(), -last.abs(), mask[n]) for n, (first, last) in pairs.items()}
 
 
-@needs(initial=True)
+@needs(initial=True, moved=True, signed=True)
 def magnitude_increase(model: nn.Module, mask: Mask, probe: Probe) -> Scores:
     """Score |w_f| - |w_i|: weights that went towards 0 go first (Zhou et al. 2019, arXiv 1905.01067).
 
@@ -153,7 +154,7 @@ def magnitude_increase(model: nn.Module, mask: Mask, probe: Probe) -> Scores:
     return {name: last.abs() - first.abs() for name, (first, last) in pairs.items()}
 
 
-@needs(initial=True)
+@needs(initial=True, moved=True)
 def movement(model: nn.Module, mask: Mask, probe: Probe) -> Scores:
     """Score |w_f - w_i|: weights that hardly moved go (Zhou et al. 2019, arXiv 1905.01067).
 
@@ -170,7 +171,7 @@ def movement(model: nn.Module, mask: Mask, probe: Probe) -> Scores:
     return {name: (last - first).abs() for name, (first, last) in both("movement", model, mask, probe).items()}
 
 
-@needs(initial=True)
+@needs(initial=True, moved=True, signed=True)
 def least_movement(model: nn.Module, mask: Mask, probe: Probe) -> Scores:
     """Score -|w_f - w_i|: weights that travelled far go. Our own control for `movement`.
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import torch
 
 from tombola.analysis.document import PLAYED
-from tombola.criteria import needs_of
+from tombola.criteria.base import work_of
+from tombola.criteria.work import Size
 from tombola.experiment import Experiment
 from tombola.preview import Asked, Cost, Preview, asked, sum_of
 from tombola.requests import Fit, ProbeSpec, Prune
@@ -89,7 +90,8 @@ def measure_pass(task: Supervised, times: int = 5) -> float:
 
 
 def _passes(request: Prune, batch_size: int) -> float:
-    wanted = needs_of(request.pruner.criterion).passes
-    if not wanted or request.probe is None:
-        return wanted
-    return wanted * request.probe.batches * request.probe.size / batch_size
+    spec = request.probe
+    if spec is None:
+        return 0.0
+    size = Size.of(request.mask, request.keep, batches=spec.batches, examples=spec.batches * spec.size)
+    return work_of(request.pruner.criterion, size).passes * spec.size / batch_size

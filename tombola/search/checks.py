@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tombola.criteria import Limited, Needs, Probe, needs_of
+from tombola.criteria import Needs, Probe, needs_of
 from tombola.criteria.base import label_of
+from tombola.cuts import check_cut
 from tombola.errors import UsageError
 from tombola.resets import FineTune, LrRewind, Restarting, facts_of
 from tombola.search.plan import CUTS, Plan
@@ -30,15 +31,22 @@ def check_plan(plan: Plan) -> None:
     """Refuse a plan whose parts contradict each other.
 
     Raises:
-        UsageError: a first cut that is too much for the criterion; a statistic that nobody gathers, or one that is
+        UsageError: a first cut that is too much for the criterion, or a criterion that scores the initial weights by
+            how they moved; a statistic that nobody gathers, or one that is
             scored before the end of its training; a control that corrupts data which the criterion does not look at;
             frozen places in a network that trains whole; survivors that are both put to 0 and kept as trained.
     """
     criterion = plan.pruner.criterion
     wanted = needs_of(criterion)
     check_statistics(wanted.gathered)
-    if isinstance(criterion, Limited) and plan.keeps:
-        criterion.check_cut(plan.dense.alive, plan.keeps[0])
+    if plan.keeps:
+        spec = plan.probe
+        check_cut(plan.pruner, plan.dense, plan.keeps[0], batches=spec.batches, examples=spec.batches * spec.size)
+    if wanted.moved and plan.score_at is Moment.INIT:
+        raise UsageError(
+            f"The criterion {label_of(criterion)} compares weights with the initial ones, so before training all are "
+            f"alike; score at end, or use large_init."
+        )
     if wanted.gathered and plan.score_at not in {Moment.END, plan.search_steps or plan.steps}:
         at = plan.score_at.value if isinstance(plan.score_at, Moment) else f"step {plan.score_at}"
         raise UsageError(
