@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import gc
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -20,7 +23,7 @@ from tombola.requests import Fit, Gradual
 from tombola.starts import Init
 from tombola.streams import key, uniform
 from tombola.supervised import Supervised
-from tombola.training import capture
+from tombola.training import captured, stacked
 from tombola.training.capture import Keys, Replayed
 from tombola.training.captured import Captured, not_captured
 from tombola.training.determinism import deterministic
@@ -47,7 +50,7 @@ def test_static_buffers_give_the_bits_of_the_eager_step(name: str, monkeypatch: 
     schedule = LrSchedule(name="step", milestones=(5, 11), warmup=3)
     lanes = Lanes(torch.float32, optimizer=OPTIMIZERS[name], schedule=schedule, **further)
     plain, wanted, _ = lanes.bench.train(lanes.fits[0])
-    monkeypatch.setattr(capture, "recorder", lambda device: record)
+    monkeypatch.setattr(captured, "recorder", lambda device: record)
     static, found, _ = lanes.bench.train(lanes.fits[0], engine=Captured)
     assert static.points == plain.points and len(recorded) == 1
     assert all(same_state(found.states[step], wanted.states[step]) for step in wanted.states)
@@ -106,9 +109,9 @@ def test_a_recording_is_made_once_and_only_replayed() -> None:
         calls.append("record")
         return lambda: calls.append("replay")
 
-    step = Replayed(lambda: calls.append("eager"), CPU, record=record)
+    step = Replayed(CPU, record)
     for _ in range(6):
-        step()
+        step(lambda: calls.append("eager"))
     assert calls == ["eager"] * 3 + ["record"] + ["replay"] * 3
 
 
@@ -121,19 +124,39 @@ def test_what_cannot_be_recorded_goes_on_without_losing_a_step() -> None:
         finally:
             raise ValueError("the end of a recording fails too, when something in it has")
 
-    step = Replayed(lambda: total.add_(1), CPU, record=record)
+    step = Replayed(CPU, record)
     for _ in range(6):
-        step()
+        step(lambda: total.add_(1))
     assert float(total) == 6
     assert step.refused == "RuntimeError: operation not permitted when stream is capturing"
 
     def full(function: Callable[[], None]) -> Callable[[], None]:
         raise torch.OutOfMemoryError("no room")
 
-    step = Replayed(lambda: total.add_(1), CPU, record=full)
+    step = Replayed(CPU, full)
     with pytest.raises(torch.OutOfMemoryError):
         for _ in range(6):
-            step()
+            step(lambda: total.add_(1))
+
+
+@pytest.mark.parametrize("capture", [False, True])
+def test_what_a_training_held_is_free_when_it_ends(capture: bool) -> None:
+    """Without the cyclic collector: on a GPU it may run too late for the next training."""
+    lanes = Lanes(torch.float32, optimizer=OPTIMIZERS["adam"])
+    model, sets, chosen = lanes.bench.fresh(), lanes.bench.sets, lanes.bench.training
+    dense = Mask.dense(model)
+    gc.disable()
+    try:
+        single = Captured(copy.deepcopy(model), lanes.fits[0], sets, chosen, dense)
+        stack = Stack(copy.deepcopy(model), lanes.fits, lanes.starts, sets, chosen, dense, capture=capture)
+        for engine in (single, stack):
+            with engine.running():
+                engine.advance(0, 5)
+        held = [weakref.ref(thing) for thing in (single.optimizer, single.loss, stack.holder, stack.optimizer)]
+        del single, stack, engine
+        assert [thing() for thing in held] == [None] * 4
+    finally:
+        gc.enable()
 
 
 def test_a_failed_recording_is_said_and_no_matter_for_checkpoints(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,7 +165,8 @@ def test_a_failed_recording_is_said_and_no_matter_for_checkpoints(monkeypatch: p
 
     lanes = Lanes(torch.float32)
     plain, _, _ = lanes.bench.train(lanes.fits[0])
-    monkeypatch.setattr(capture, "recorder", lambda device: record)
+    monkeypatch.setattr(captured, "recorder", lambda device: record)
+    monkeypatch.setattr(stacked, "recorder", lambda device: record)
     stopped, told = Recorder(stop_at=13), Recorder()
     with pytest.raises(Stopped):
         lanes.bench.train(lanes.fits[0], engine=Captured, events=stopped)

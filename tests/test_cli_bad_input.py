@@ -104,6 +104,8 @@ CASES: dict[str, tuple[tuple[str, ...], str]] = {
     "word for a number": ((*RUN, "--levels", "three"), "--levels is 'three'; expected a whole number"),
     "fraction for a whole": ((*RUN, "--levels", "1.5"), "--levels is '1.5'; expected a whole number"),
     "workers None": ((*RUN, "--workers", "None"), "--workers is 'None'; expected a whole number"),
+    "many workers": ((*RUN, "--workers", 100_000), "workers is 100000; expected a whole number from 1 to"),
+    "many threads": ((*RUN, "--threads", 100_000), "threads is 100000; expected a whole number from 1 to"),
     "data": ((*RUN, "--data", "digts"), "Did you mean 'digits'?"),
     "normalise": ((*RUN, "--normalise", "unt"), "Did you mean 'unit'?"),
     "score-at": ((*RUN, "--score-at", "ends"), "Did you mean 'end'?"),

@@ -269,7 +269,8 @@ SILENT = Lambda(lambda m, x: "nothing", a=nn.Linear(3, 3))  # type: ignore[arg-t
         (SILENT, Mask({"a.weight": WHOLE["weight"]}), torch.ones(1, 3), {}, "no tensor"),
         (nn.Linear(3, 3), WHOLE, torch.ones(1, 3), {"rounds": 4}, "rounds=4"),
         (nn.Linear(3, 3), WHOLE, torch.ones(1, 3), {"rounds": 5.0}, "rounds=5.0"),
-        (nn.Linear(3, 3), WHOLE, torch.ones(1, 3), {"threads": 0}, "threads=0"),
+        (nn.Linear(3, 3), WHOLE, torch.ones(1, 3), {"threads": 100_000}, "threads is 100000; expected a whole number"),
+        (nn.Linear(3, 3), WHOLE, torch.ones(1, 3), {"threads": 0}, "threads is 0; expected a whole number from 1 to"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit(model: Any, mask: Any, example: Any, options: dict[str, Any], message: str) -> None:
@@ -315,6 +316,7 @@ def test_the_command_on_a_network_of_ones_own(here: Path) -> None:
         (("--input-shape", "7", "--model", "ours:good"), "does not take the example"),
         (("--input-shape", "six", "--model", "ours:good"), "--input-shape is 'six'"),
         (("--input-shape", "6", "--model", "ours:good", "--batch", "0"), "--batch is 0"),
+        (("--input-shape", "6", "--model", "ours:good", "--batch", str(10**14)), "No memory for 100,000,000,000,000"),
         (("--input-shape", "6", "--model", "ours:good", "--rounds", "1"), "rounds=1"),
     ]:
         called = call("cost", "t", *FAST, *arguments)

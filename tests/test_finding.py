@@ -238,3 +238,70 @@ def test_the_ticket_says_how_it_was_found() -> None:
     assert (settings["criterion"], settings["rate"], settings["key"]) == ("random", 0.5, "a")
     assert ticket.metadata["level"] == 1 and set(ticket.metadata["densities"]) == set(ticket.mask)
     assert ticket.metadata["found_by"] == "tombola.find_ticket"
+
+
+def test_a_loop_may_convert_the_module() -> None:
+    """The parameters stay the same objects; the next level begins in the dtype of the first."""
+    seen: list[torch.dtype] = []
+
+    def converting(model: nn.Module) -> None:
+        seen.append(next(model.parameters()).dtype)
+        model.double()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for x, _ in BATCHES:
+            optimizer.zero_grad()
+            model(x.double()).square().mean().backward()
+            optimizer.step()
+
+    model = built(KIND)
+    start = state_of(model)
+    ticket = find_ticket(model, converting, levels=2, rate=0.4)
+    assert seen == [torch.float32] * 3 and ticket.trained is not None
+    assert {value.dtype for value in (*ticket.weights.values(), *ticket.trained.values())} == {torch.float32}
+    kept = {n: torch.where(ticket.mask[n], w, 0) if n in ticket.mask else w for n, w in start.items()}
+    assert same_state(ticket.weights, kept) and not same_state(ticket.trained, kept)
+    assert next(model.parameters()).dtype is torch.float32
+
+
+class Counting(nn.Module):
+    """Counts its calls in a buffer that no state holds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = built(KIND)
+        self.register_buffer("calls", torch.zeros(()), persistent=False)
+        self.calls: Tensor
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        out: Tensor = self.inner(x)
+        return out
+
+
+def test_buffers_that_are_in_no_state_are_put_back_too() -> None:
+    seen: list[float] = []
+
+    def noting(model: nn.Module) -> None:
+        seen.append(float(model.calls))  # type: ignore[arg-type]
+        train(model)
+
+    find_ticket(Counting(), noting, levels=2, rate=0.4)
+    assert seen == [0, 0, 0]
+
+
+def test_a_metric_may_still_hang_on_its_graph() -> None:
+    ticket = find_ticket(built(KIND), train, lambda model: -model(BATCHES[0][0]).square().mean(), levels=1)
+    assert all(row.metric is not None and row.metric < 0 for row in ticket.history)
+
+
+def test_a_module_of_ones_own_may_have_any_names() -> None:
+    class Own(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self._orig_mod, self.head = nn.Linear(6, 8), nn.Linear(8, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            out: Tensor = self.head(self._orig_mod(x))
+            return out
+
+    assert list(find_ticket(Own(), train, levels=1).mask) == ["_orig_mod.weight", "head.weight"]

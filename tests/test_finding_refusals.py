@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 import torch
-from finding_helpers import BATCHES, KIND, loss, train
+from finding_helpers import BATCHES, KIND, Counted, loss, train
 from own_loops import built, mlp
 from torch import nn
 from torch.nn import functional as F
 
-from tombola import TombolaError, find_ticket
+from tombola import Mask, TombolaError, apply_mask, enforce, find_ticket, prune, shrink
 from tombola.errors import UsageError
 from tombola.training.state import state_of
 
@@ -128,9 +128,46 @@ def integers() -> nn.Module:
     return model
 
 
+def expanded() -> nn.Module:
+    model = nn.Sequential(nn.Linear(6, 8), nn.Linear(8, 3))
+    model[0].weight = nn.Parameter(torch.randn(1, 6).expand(8, 6))
+    return model
+
+
+def test_what_evaluate_does_to_the_model_is_noticed_before_the_next_level() -> None:
+    counted = Counted()
+
+    def swapping(model: nn.Module) -> float:
+        model[1] = nn.Identity()  # type: ignore[index,operator]
+        return 0.5
+
+    with pytest.raises(UsageError, match=r"Before the cut to level 1 .* it has other modules or parameters. train and"):
+        find_ticket(built(KIND), counted, swapping, levels=3)
+    assert counted.runs == 1
+
+
+def test_things_of_another_kind_are_refused_by_the_pieces_too() -> None:
+    model: Any = built(KIND)
+    wrong: Any = {"0.weight": 1}
+    mask = Mask.dense(model)
+    for call, message in [
+        (lambda: prune(model, wrong, density=0.5), "The mask is a dict; expected a tombola.Mask"),
+        (lambda: prune(3, mask, density=0.5), "The model is a int"),  # type: ignore[arg-type]
+        (lambda: prune(model, mask, density="a"), "density='a'"),  # type: ignore[arg-type]
+        (lambda: apply_mask(model, wrong), "The mask is a dict"),
+        (lambda: apply_mask(wrong, mask), "The model is a dict"),
+        (lambda: shrink(model, wrong, torch.ones(2, 6)), "The mask is a dict"),
+        (lambda: enforce(model, None, wrong).__enter__(), "The mask is a dict"),
+        (lambda: Mask.dense(wrong), "The model is a dict"),
+    ]:
+        with pytest.raises(UsageError, match=message):
+            call()
+
+
 @pytest.mark.parametrize(
     ("model", "message"),
     [
+        (expanded, r"'0.weight' is expanded: .*\(.clone\(\)\)"),
         (lazy, "'0.weight' is lazy.*run one batch"),
         (lambda: mlp().to("meta"), "on the meta device"),
         (integers, r"'0.weight' has dtype torch\.int8"),
@@ -172,6 +209,13 @@ def test_models_that_cannot_be_pruned_are_refused(model: Any, message: str) -> N
         ({"min_metric": 0.5, "evaluate": loss}, "min_metric=0.5, but the dense model reaches -"),
         ({"key": 3}, "key=3"),
         ({"evaluate": 3}, "evaluate is a int"),
+        ({"allocation": 3}, "The allocation is 3; expected a name"),
+        ({"protect": 3}, "protect=3; expected glob patterns"),
+        ({"protect": [3]}, r"protect=\[3\]; expected glob patterns"),
+        ({"controls": 3}, "controls=3; expected a list"),
+        ({"store": 3}, "store=3; expected a directory"),
+        ({"store": ""}, "store=''; expected a directory"),
+        ({"probe": 3}, "probe=3; expected a tombola.criteria.Probe"),
     ],
 )
 def test_bad_arguments_are_refused(settings: dict[str, Any], message: str) -> None:

@@ -122,10 +122,32 @@ def test_too_little_memory_halves_the_stack_and_says_so(tmp_path: Path, monkeypa
     names = bench.submit(*(fit(n) for n in range(6)))
     with pytest.warns(Hint, match="6 fits at once do not fit in the device's memory; going on with 3 at a time"):
         assert bench.executor.wait(0.1) == []
-    with pytest.warns(Hint, match="3 fits at once do not fit"):
+    with pytest.warns(Hint, match="3 fits at once do not fit .* going on with 2 at a time"):
         assert bench.executor.wait(0.1) == []
-    assert [len(ended) for ended in bench.ends()] == [1] * 6
-    assert tried == [6, 3] and bench.engines(*names) == [("torch", None)] * 6
+    assert [len(ended) for ended in bench.ends()] == [2] * 3
+    assert tried == [6, 3, 2, 2, 2] and bench.engines(*names) == [("stacked", "2")] * 6
+
+
+def test_no_memory_for_two_is_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*_: Any, **__: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr("tombola.training.stacking.Stack", none)
+    bench = Bench(tmp_path)
+    assert bench.task.why_not_stacked() == "the device has no memory for two at once"
+    names = bench.submit(fit(0), fit(1))
+    assert [len(ended) for ended in bench.ends()] == [1, 1] and bench.engines(*names) == [("torch", None)] * 2
+
+
+def test_data_that_the_device_does_not_hold_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*_: Any, **__: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    subject = task()
+    monkeypatch.setattr("tombola.supervised.prepare", none)
+    monkeypatch.setattr(subject, "_sets", None)
+    with pytest.raises(UsageError, match="does not fit into the memory of cpu, where it stays"):
+        _ = subject.sets
 
 
 def test_a_fit_that_memory_does_not_hold_at_all_fails_clearly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -77,6 +77,20 @@ def test_pruned_places_are_plain_zeros() -> None:
     assert same_bits(ticket.weights["weight"], torch.tensor([[-0.0, 0.0]]))
 
 
+def test_wrapped_models() -> None:
+    model = network()
+    ticket = ticket_of(model)
+    wrapped = nn.DataParallel(network(1))
+    assert ticket.apply(wrapped) is wrapped and same_state(state_of(wrapped.module), ticket.weights)
+    whole = ticket_of(nn.Sequential(network()))
+    assert whole.apply(nn.Sequential(network(2)))[0][0].weight.equal(whole.weights["0.0.weight"])
+    for wrong in (None, 3):
+        with pytest.raises(TicketError, match=r"torch.nn.Module"):
+            ticket.apply(wrong)  # type: ignore[type-var]
+    with pytest.raises(TicketError, match="The model is a int"):
+        ticket.transfer(3)  # type: ignore[arg-type]
+
+
 def test_compiled_and_tied_models() -> None:
     ticket = ticket_of(network(0))
     compiled = torch.compile(network(1), backend="eager")

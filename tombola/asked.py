@@ -105,9 +105,16 @@ def patterns(protect: str | Sequence[str] | Callable[[str, Tensor], bool], model
     >>> patterns(lambda name, weight: weight.ndim < 2, nn.Linear(2, 1))
     ('bias',)
     """
+    if not callable(protect) and not _texts(protect):
+        raise UsageError(f"protect={protect!r}; expected glob patterns ('*head*'), or (name, tensor) -> bool.")
     if callable(protect):
         return tuple(glob.escape(name) for name, value in model.named_parameters() if protect(name, value))
     return (protect,) if isinstance(protect, str) else tuple(protect)
+
+
+def _texts(value: object) -> bool:
+    """Whether it is a text, or several."""
+    return isinstance(value, str) or (isinstance(value, Sequence) and all(isinstance(one, str) for one in value))
 
 
 def _number(value: object) -> bool:

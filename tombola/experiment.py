@@ -32,7 +32,7 @@ from tombola.supervised import Supervised
 from tombola.tasks import Task
 from tombola.training.engine import EngineName
 from tombola.training.loop import CHECKPOINT_SECONDS
-from tombola.training.scale import Capture, StackWidth, check_stack
+from tombola.training.scale import Capture, StackWidth, check_stack, check_together
 from tombola.watching import Silent
 
 if TYPE_CHECKING:
@@ -293,8 +293,7 @@ def run(
     if model is not None:
         named = f"{getattr(model, '__module__', '')}:{getattr(model, '__qualname__', type(model).__name__)}"
         changes["model"] = model if isinstance(model, str) else named
-    if workers < 1:
-        raise UsageError(f"workers is {workers}; expected 1 or more.")
+    check_together(workers=workers)
     experiment = prepare(
         replace(whole, **changes),
         data=data if isinstance(data, Dataset) else None,

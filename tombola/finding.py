@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from tombola.allocation import Allocation
 from tombola.asked import Asked
 from tombola.criteria import Criterion, Probe
+from tombola.errors import UsageError
 from tombola.ladder import along, sparsest
 from tombola.levels import Train
 from tombola.notes import metadata, say
@@ -98,6 +99,13 @@ def find_ticket(
     >>> [(level.level, level.kept, level.steps) for level in ticket.history]
     [(0, 56, 5), (1, 28, 5), (2, 14, 5)]
     """
+    for name, value, kinds, wanted in (
+        ("controls", controls, list | tuple | str, "a list of 'reinit' and 'shuffled'"),
+        ("probe", probe, Probe | None, "a tombola.criteria.Probe"),
+        ("store", store, str | os.PathLike | None, "a directory"),
+    ):
+        if not isinstance(value, kinds) or value == "":
+            raise UsageError(f"{name}={value!r}; expected {wanted}.")
     asked = Asked(
         levels=levels,
         rate=rate,

@@ -80,6 +80,8 @@ class Stage:
         train: the user's loop.
         met: optimizers of earlier runs.
         modes, trainable: training mode of every module and `requires_grad` of every parameter, as they were at first.
+        kinds: dtype and device of every parameter and buffer, by name, as they were at first.
+        unsaved: buffers that are in no state (`persistent=False`), as they were at first.
     """
 
     model: nn.Module
@@ -87,18 +89,46 @@ class Stage:
     met: WeakSet[Optimizer] = field(default_factory=WeakSet)
     modes: dict[nn.Module, bool] = field(default_factory=dict)
     trainable: dict[nn.Parameter, bool] = field(default_factory=dict)
+    kinds: dict[str, tuple[torch.dtype, torch.device]] = field(default_factory=dict)
+    unsaved: State = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.modes.update({module: module.training for module in self.model.modules()})
         self.trainable.update({parameter: parameter.requires_grad for parameter in self.model.parameters()})
+        saved = self.own.state_dict()
+        for name, value in [*self.own.named_parameters(), *self.own.named_buffers()]:
+            self.kinds[name] = value.dtype, value.device
+            if name not in saved:
+                self.unsaved[name] = value.detach().clone()
 
     @property
     def own(self) -> nn.Module:
         """The user's module without wrappers: names and states are its."""
         return bare(self.model)
 
-    def reset(self) -> None:
-        """Everything but the tensors' values as it was at first."""
+    def state(self) -> State:
+        """The state of now, in the dtypes of first."""
+        found = state_of(self.own)
+        return {n: value.to(self.kinds[n][0]) if n in self.kinds else value for n, value in found.items()}
+
+    @torch.no_grad()
+    def reset(self, when: str) -> None:
+        """Everything but the values of states as it was at first.
+
+        A loop may have converted the module (`model.double()`): parameters stay the same objects.
+
+        Raises:
+            UsageError: modules or parameters are others by now.
+        """
+        if {*self.model.modules()} != {*self.modes} or {*self.model.parameters()} != {*self.trainable}:
+            what = "it has other modules or parameters."
+            raise UsageError(f"Before {when} the model is not what it was at first: {what} {_LEAVE}")
+        for name, value in [*self.own.named_parameters(), *self.own.named_buffers()]:
+            dtype, device = self.kinds.get(name, (value.dtype, value.device))
+            if (value.dtype, value.device) != (dtype, device):
+                value.data = value.data.to(device, dtype)
+            if name in self.unsaved:
+                value.copy_(self.unsaved[name])
         for module, mode in self.modes.items():
             module.training = mode
         for parameter, wanted in self.trainable.items():
@@ -126,7 +156,7 @@ def run(stage: Stage, course: Course) -> Ran:
     """
     model, mask, begun = stage.own, course.mask, time.perf_counter()
     before, fresh = dict(model.named_parameters()), Fresh()
-    stage.reset()
+    stage.reset(course.name)
     try:
         rewind(model, course.start, mask)
     except UsageError as error:
@@ -154,7 +184,7 @@ def run(stage: Stage, course: Course) -> Ran:
 
     def after(optimizer: Optimizer, parameters: list[nn.Parameter]) -> None:
         if steps.done == course.keep > 0:
-            kept[:] = [state_of(model)]  # again after each of several optimizers that make up this step
+            kept[:] = [stage.state()]  # again after each of several optimizers that make up this step
         if 0 < steps.done <= course.hold:
             load_state(model, start)
             fresh.restore(optimizer, parameters)
@@ -171,10 +201,10 @@ def run(stage: Stage, course: Course) -> Ran:
         stage.met.update(met)
     _check(model, course, before, steps)
     seconds = time.perf_counter() - begun
-    return Ran(trained=state_of(model), kept=kept[0] if kept else None, steps=steps.done, seconds=seconds)
+    return Ran(trained=stage.state(), kept=kept[0] if kept else None, steps=steps.done, seconds=seconds)
 
 
-_LEAVE = "train(model) must leave names, shapes and parameter objects as they are; load and convert before find_ticket."
+_LEAVE = "train and evaluate must leave names, shapes and parameter objects as they are; load before find_ticket."
 
 
 def _used(optimizer: Optimizer, parameters: list[nn.Parameter]) -> bool:

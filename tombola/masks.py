@@ -16,7 +16,18 @@ if TYPE_CHECKING:
 
     from tombola.scopes import Scope
 
-__all__ = ["Mask"]
+__all__ = ["Mask", "a_mask"]
+
+
+def a_mask(value: object) -> Mask:
+    """The mask that `value` is.
+
+    Raises:
+        UsageError: it is something else.
+    """
+    if not isinstance(value, Mask):
+        raise UsageError(f"The mask is a {type(value).__name__}; expected a tombola.Mask, as tombola.prune returns it.")
+    return value
 
 
 class Mask(Mapping[str, "Tensor"]):

@@ -164,8 +164,8 @@ class Procedure:
 
     def leave(self, found: Found) -> None:
         """Put the trained weights of a level into the module, which otherwise is as it was."""
+        self.stage.reset("the end")
         load_state(self.stage.own, found.ran.trained)
-        self.stage.reset()
 
     def _good(self, found: Found) -> bool:
         least = self.given.asked.min_metric
@@ -181,6 +181,7 @@ class Procedure:
 
     def _cut(self, above: Found, level: int) -> Cut:
         at_init = needs_of(self.pruner.criterion).scored_at is Moment.INIT
+        self.stage.reset(f"the cut to level {level}")
         load_state(self.stage.own, self.start if at_init else above.ran.trained)
         seed = derive(0, "probe", self.number, level)
         probe = replace(self.given.probe or Probe(), seed=seed, initial=self.start)
@@ -233,9 +234,9 @@ class Procedure:
 
     def _metric(self, evaluate: Evaluate, course: Course) -> float:
         with seeded(derive(0, "evaluate", self.number)):
-            value = evaluate(self.stage.model)
+            value: Any = evaluate(self.stage.model)
         try:
-            number = float(value)
+            number = float(value.detach() if isinstance(value, Tensor) else value)
         except (TypeError, ValueError, RuntimeError) as error:
             raise UsageError(
                 f"evaluate returned a {type(value).__name__} at {course.name}; expected a number, larger is better."

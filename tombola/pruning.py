@@ -15,7 +15,7 @@ from tombola.criteria.base import label_of
 from tombola.criteria.weights import magnitude
 from tombola.errors import Emptied, TombolaError, UsageError
 from tombola.granularity import Granularity, granularity_of
-from tombola.masks import Mask
+from tombola.masks import Mask, a_mask
 from tombola.specs import added
 from tombola.streams import stream
 from tombola.tensors import smallest
@@ -63,7 +63,7 @@ class Pruner:
 
     def cut(self, model: nn.Module, mask: Mask, keep: int, probe: Probe | None = None) -> Cut:
         """As a call, with the weights that a criterion adjusts."""
-        mask.require(dict(model.named_parameters()))
+        a_mask(mask).require(dict(model.named_parameters()))
         if not 1 <= keep <= mask.alive:
             raise UsageError(f"Cannot keep {keep:,} of {mask.alive:,} surviving weights; expected 1 to {mask.alive:,}.")
         seen = replace(probe or Probe(), keep=keep)
@@ -240,14 +240,16 @@ def prune(
     >>> prune(layer, Mask.dense(layer), density=0.2).kept
     {'weight': 20}
     """
-    if not 0 < density <= 1:
+    if not isinstance(model, nn.Module):
+        raise UsageError(f"The model is a {type(model).__name__}; expected a torch.nn.Module.")
+    if not isinstance(density, int | float) or not 0 < density <= 1:
         raise UsageError(f"density={density!r}; expected kept / prunable, above 0 and at most 1.")
     pruner = Pruner(
         criterion=criterion_of(criterion),
         allocation=allocation_of(allocation),
         granularity=None if granularity is None else granularity_of(granularity),
     )
-    keep = round(density * mask.total)
+    keep = round(density * a_mask(mask).total)
     if keep > mask.alive:
         raise UsageError(f"density={density!r} keeps {keep:,} weights, but the mask has only {mask.alive:,} left.")
     return pruner(model, mask, keep, probe)

@@ -54,6 +54,8 @@ def prunable(model: nn.Module, scope: Scope) -> dict[str, nn.Parameter]:
     >>> list(prunable(nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Linear(4, 2)), Scope(protect=("2.*",))))
     ['0.weight']
     """
+    if not isinstance(model, nn.Module):
+        raise UsageError(f"The model is a {type(model).__name__}; expected a torch.nn.Module.")
     names = dict(model.named_parameters())  # a tied parameter appears once, under its first name
     embedded = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding | nn.EmbeddingBag)}
     for pattern in scope.protect:

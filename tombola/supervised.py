@@ -27,7 +27,7 @@ from tombola.tasks import Metric
 from tombola.training.captured import Captured, not_captured
 from tombola.training.checking import check_network, check_settings
 from tombola.training.checkpoint import Checkpoint
-from tombola.training.determinism import deterministic, fix_workspace
+from tombola.training.determinism import fix_workspace, kernels
 from tombola.training.device import resolve_device
 from tombola.training.engine import ENGINES, EngineName, MakeEngine, check_engine
 from tombola.training.examples import probe_of
@@ -167,7 +167,13 @@ class Supervised:
     def sets(self) -> Sets:
         """The examples on the device, made when first needed."""
         if self._sets is None:
-            self._sets = prepare(self.dataset, self.training, resolve_device(self.device))
+            try:
+                self._sets = prepare(self.dataset, self.training, resolve_device(self.device))
+            except torch.OutOfMemoryError as error:
+                raise UsageError(
+                    f"The data set {self.dataset.name} does not fit into the memory of {self.device}, where it stays "
+                    f"while it is trained on; free some, or take fewer examples (--data NAME:train=N)."
+                ) from error
         return self._sets
 
     @property
@@ -244,7 +250,7 @@ class Supervised:
             against = not_captured(model, fit)
             make = Captured if against is None else Reference
             because |= {} if against is None else {"not_captured": against}
-        with deterministic(self.deterministic):
+        with kernels(repeatable=self.deterministic):
             measured = train(
                 model,
                 fit,
@@ -268,7 +274,7 @@ class Supervised:
 
     @cached_property
     def _unstacked(self) -> str | None:
-        with deterministic(self.deterministic):
+        with kernels(repeatable=self.deterministic):
             return why_not_stacked(self.build(0).to(resolve_device(self.device)), self.sets, self.training)
 
     def lanes(self) -> int:
@@ -276,7 +282,7 @@ class Supervised:
         device = resolve_device(self.device)
         if device.type != "cuda":
             return 1
-        with deterministic(self.deterministic):
+        with kernels(repeatable=self.deterministic):
             return lanes_for(self.build(0).to(device), self.sets, self.training, measure=peak_memory(device))
 
     def fit_many(
@@ -301,7 +307,7 @@ class Supervised:
         for start in starts:
             load_state(model, start)  # names and shapes fit
         model.to(resolve_device(self.device))
-        with deterministic(self.deterministic):
+        with kernels(repeatable=self.deterministic):
             return train_many(
                 model,
                 fits,
@@ -325,6 +331,7 @@ class Supervised:
             Stopped: `stopping()` said so.
         """
         model = self.build(0).to(resolve_device(self.device))
-        return interpolate(
-            model, request, one, other, origin, sets=self.sets, training=self.training, stopping=stopping
-        )
+        with kernels(repeatable=self.deterministic):
+            return interpolate(
+                model, request, one, other, origin, sets=self.sets, training=self.training, stopping=stopping
+            )

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tombola.allocation.registry import ALLOCATIONS
+from tombola.errors import UsageError
 from tombola.lazy import lazily
 from tombola.registry import chosen
 
@@ -41,6 +42,8 @@ def allocation_of(choice: str | Allocation, defaults: Mapping[str, Any] | None =
     >>> allocation_of("layerwise:rate=0.5")
     Layerwise(rate=0.5, output=0.5, output_name='', conv=0.0)
     """
+    if not (isinstance(choice, str) or callable(choice)):
+        raise UsageError(f"The allocation is {choice!r}; expected a name, or (scores, mask, keep) -> counts.")
     if not isinstance(choice, str):
         return choice
     layerwise = choice.partition(":")[0] == "layerwise"

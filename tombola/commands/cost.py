@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import tyro
 
 from tombola.commands.arguments import JsonFile, check_targets, flag, parse, write_out
-from tombola.commands.networks import InputShape, ModelPath, builder, shape_of
+from tombola.commands.networks import InputShape, ModelPath, builder, example_of, shape_of
 from tombola.commands.ticket_inspect import AtMost, TicketFile
 from tombola.errors import UsageError
 from tombola.tickets.container import AT_MOST
@@ -44,8 +44,6 @@ def main(arguments: Sequence[str]) -> int:
     if asked.batch < 1:
         raise UsageError(f"--batch is {asked.batch}; expected 1 or more.")
     check_targets(asked.json)
-    import torch
-
     from tombola.costing import cost
     from tombola.tickets.reading import read_ticket, start_weights, trained_weights
     from tombola.tickets.ticket import Ticket
@@ -55,7 +53,7 @@ def main(arguments: Sequence[str]) -> int:
     build = builder(asked.file, asked.model, sealed)
     weights = trained_weights(sealed) or start_weights(sealed, build if asked.model else None)
     model = Ticket(mask=sealed.mask, weights=weights).apply(build(0))
-    example = torch.rand(asked.batch, *shape, generator=torch.Generator().manual_seed(0))
+    example = example_of(shape, asked.batch)
     onnx = {"auto": None, "yes": True, "no": False}[asked.onnx]
     found = cost(model, sealed.mask, example, rounds=asked.rounds, threads=asked.threads, onnx=onnx)
     if asked.json != "-":

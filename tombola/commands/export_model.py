@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from tombola.commands.arguments import JsonFile, check_targets, flag, parse, write_out
-from tombola.commands.networks import InputShape, ModelPath, builder, shape_of, sizes_in
+from tombola.commands.networks import InputShape, ModelPath, builder, example_of, shape_of, sizes_in
 from tombola.commands.ticket_inspect import AtMost, TicketFile
 from tombola.errors import UsageError
 from tombola.tickets.container import AT_MOST
@@ -74,7 +74,8 @@ def main(arguments: Sequence[str]) -> int:
     model = ticket.apply(build(sealed.start.seed or 0))
     before = sum(parameter.numel() for parameter in model.parameters())
     needed = form != "weights" or asked.form == "shrunk"
-    example = _example(shape_of(asked.file, asked.input_shape, sealed), asked) if needed else None
+    shape = shape_of(asked.file, asked.input_shape, sealed) if needed else ()
+    example = example_of(shape, asked.batch or _EXAMPLES, normal=True) if needed else None
     notes: list[str] = []
     if asked.form == "shrunk":
         model, notes = _shrunk(model, ticket, example, asked.inputs)
@@ -108,12 +109,6 @@ def _ticket(asked: ExportModel, sealed: Sealed, build: Callable[[int], nn.Module
         state = trained
     with sealed.named():
         return Ticket(mask=sealed.mask, weights=state)
-
-
-def _example(shape: tuple[int, ...], asked: ExportModel) -> Any:
-    import torch
-
-    return torch.randn(asked.batch or _EXAMPLES, *shape, generator=torch.Generator().manual_seed(0))
 
 
 def _shrunk(

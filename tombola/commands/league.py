@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -24,9 +23,9 @@ from tombola.commands.arguments import (
     write_out,
     write_whole,
 )
-from tombola.errors import UsageError
 from tombola.recipes import find_recipe, to_toml
 from tombola.training.engine import EngineName
+from tombola.training.scale import check_together, processes
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -74,15 +73,12 @@ class League:
     quiet: Annotated[bool, flag("print errors alone.", default="")] = False
 
     def __post_init__(self) -> None:
-        if self.workers is not None and self.workers < 1:
-            raise UsageError(f"workers is {self.workers}; expected a whole number, 1 or more.")
+        check_together(workers=self.workers)
 
     @property
     def processes(self) -> int:
         """How many workers."""
-        if self.workers is not None:
-            return self.workers
-        return len(os.sched_getaffinity(0)) if self.device == "cpu" and hasattr(os, "sched_getaffinity") else 1
+        return processes(self.workers, self.device)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -155,7 +151,12 @@ def _play(made: Made, found: Estimate, asked: League, console: Console, command:
     watching, close = _watching(found, asked)
     try:
         played, computed = play(
-            made, store, workers=asked.processes, device=asked.device, watcher=watching, command=command
+            made,
+            store,
+            workers=asked.processes,
+            device=asked.device,
+            watcher=watching,
+            command=command,
         )
     except KeyboardInterrupt:
         close()

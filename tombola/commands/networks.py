@@ -11,11 +11,11 @@ from tombola.errors import UsageError
 from tombola.tickets.plain import printable
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from tombola.tickets.reading import Sealed
 
-__all__ = ["InputShape", "ModelPath", "builder", "shape_of", "sizes_in"]
+__all__ = ["InputShape", "ModelPath", "builder", "example_of", "shape_of", "sizes_in"]
 
 ModelPath = Annotated[
     str,
@@ -56,6 +56,21 @@ def builder(file: str, path: str, sealed: Sealed) -> Callable[[int], nn.Module]:
             return build(seed)
 
     return named
+
+
+def example_of(shape: tuple[int, ...], batch: int, *, normal: bool = False) -> Tensor:
+    """A batch of made-up examples: uniform in [0, 1), or normal.
+
+    Raises:
+        UsageError: there is no memory for it.
+    """
+    import torch
+
+    make = torch.randn if normal else torch.rand
+    try:
+        return make(batch, *shape, generator=torch.Generator().manual_seed(0))
+    except (RuntimeError, MemoryError) as error:
+        raise UsageError(f"No memory for {batch:,} examples of shape {shape}; use a smaller --batch.") from error
 
 
 def sizes_in(text: str) -> tuple[int, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 from collections import Counter
@@ -28,7 +27,7 @@ from tombola.commands.arguments import (
 from tombola.errors import UsageError
 from tombola.recipes import RECIPES, Recipe, find_recipe
 from tombola.training.engine import EngineName
-from tombola.training.scale import Capture, StackWidth, check_stack
+from tombola.training.scale import Capture, StackWidth, check_stack, check_together, processes
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -73,9 +72,7 @@ class Run(Recipe):
 
     def __post_init__(self) -> None:
         Recipe.__post_init__(self)
-        for name, value in (("workers", self.workers), ("threads", self.threads)):
-            if value is not None and value < 1:
-                raise UsageError(f"{name} is {value}; expected a whole number, 1 or more.")
+        check_together(workers=self.workers, threads=self.threads)
         check_stack(self.stack, engine=self.engine, workers=self.workers)
         if not self.checkpoint_seconds >= 0:
             raise UsageError(f"checkpoint_seconds is {self.checkpoint_seconds}; expected 0 or more.")
@@ -88,11 +85,8 @@ class Run(Recipe):
     @property
     def processes(self) -> int:
         """How many workers."""
-        if self.workers is not None:
-            return self.workers
-        if isinstance(self.stack, int) and self.stack > 1:
-            return 1
-        return len(os.sched_getaffinity(0)) if self.device == "cpu" and hasattr(os, "sched_getaffinity") else 1
+        stacked = isinstance(self.stack, int) and self.stack > 1
+        return processes(1 if self.workers is None and stacked else self.workers, self.device)
 
 
 def _asked(arguments: Sequence[str]) -> Run:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -32,6 +31,7 @@ from tombola.report.columns import per_cent
 from tombola.stability.measures import Measures, measures_of
 from tombola.statistics import Interval
 from tombola.store.studies import name_of, study
+from tombola.training.scale import check_together, processes
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -80,17 +80,14 @@ class Stability:
     quiet: Annotated[bool, flag("print errors alone.", default="")] = False
 
     def __post_init__(self) -> None:
-        if self.workers is not None and self.workers < 1:
-            raise UsageError(f"workers is {self.workers}; expected a whole number, 1 or more.")
+        check_together(workers=self.workers)
         if not 0 < self.threshold < 1:
             raise UsageError(f"threshold is {self.threshold}; expected a fraction between 0 and 1, such as 0.02.")
 
     @property
     def processes(self) -> int:
         """How many workers."""
-        if self.workers is not None:
-            return self.workers
-        return len(os.sched_getaffinity(0)) if self.device == "cpu" and hasattr(os, "sched_getaffinity") else 1
+        return processes(self.workers, self.device)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -160,7 +157,14 @@ def _measured(made: Study, store: Store, asked: Stability, command: str) -> tupl
 
     watcher, close = _watcher(made, asked)
     try:
-        return measure(made, store, workers=asked.processes, device=asked.device, watcher=watcher, command=command)
+        return measure(
+            made,
+            store,
+            workers=asked.processes,
+            device=asked.device,
+            watcher=watcher,
+            command=command,
+        )
     except KeyboardInterrupt:
         close()
         print(f"tombola: interrupted; what is finished is kept. Go on with: {command}", file=sys.stderr)

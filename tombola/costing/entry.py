@@ -16,13 +16,14 @@ from tombola.costing.forms import Form, in_onnx, in_torch, missing_packages, nat
 from tombola.costing.report import Cost, Timing
 from tombola.costing.sizes import sizes
 from tombola.errors import UsageError
-from tombola.masks import Mask
+from tombola.masks import Mask, a_mask
 from tombola.models.costs import uses_per_weight
 from tombola.shrinking.checking import as_arguments, masked_copy
 from tombola.shrinking.effective import Effective, effective
 from tombola.shrinking.entry import shrink
 from tombola.shrinking.tracing import tensors_in
 from tombola.training.places import bare
+from tombola.training.scale import check_together
 
 __all__ = ["cost"]
 
@@ -123,13 +124,11 @@ def cost(
 
 
 def _require(mask: Mask, rounds: int, onnx: bool | None, threads: int | None) -> None:
-    if not isinstance(mask, Mask):
-        raise UsageError(f"The mask is a {type(mask).__name__}; expected a tombola.Mask, as tombola.prune returns it.")
-    if not mask.total:
+    if not a_mask(mask).total:
         raise UsageError("The mask names no weights, so there is nothing to weigh up; give one of Mask.dense or prune.")
-    for name, value, least in (("rounds", rounds, 5), ("threads", threads, 1)):
-        if value is not None and (type(value) is not int or value < least):
-            raise UsageError(f"{name}={value!r}; expected a whole number of at least {least}.")
+    if type(rounds) is not int or rounds < 5:
+        raise UsageError(f"rounds={rounds!r}; expected a whole number of at least 5.")
+    check_together(threads=threads)
     if onnx and (missing := missing_packages()):
         raise UsageError(f"onnx=True, but {missing}.")
 

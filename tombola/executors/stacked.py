@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -157,16 +158,17 @@ class Stacked:
         except Stopped:
             raise
         except torch.OutOfMemoryError as error:
-            if len(group) > 1 or lanes > 1:
-                self._halve(max(lanes, len(group)))
-                return []
-            return [judged(group[0].job, error)]
+            if len(group) == 1 and lanes <= 1:
+                return [judged(group[0].job, error)]
         except Exception as error:  # whatever a user's module raises
             return [judged(ready.job, error) for ready in group]
+        self._halve(max(lanes, len(group)))  # outside of `except`: the error's frames hold the stack that was too large
+        return []
 
     def _halve(self, width: int) -> None:
         """The jobs stay; the next stack of them is half as wide."""
-        self._width = self._most = width // 2
+        self._width = self._most = (width + 1) // 2
+        gc.collect()
         if torch.cuda.is_initialized():
             torch.cuda.empty_cache()
         hint(f"{width} fits at once do not fit in the device's memory; going on with {self._width} at a time.")

@@ -36,6 +36,8 @@ def import_factory(path: str) -> Factory:
 def build_imported(path: str, factory: Factory, seed: int) -> nn.Module:
     """Call a user's factory with torch's, numpy's and Python's generators set from `seed`, and put back afterwards.
 
+    Models of Transformers put out an object of several tensors; a forward hook makes that its `logits`.
+
     Raises:
         UsageError: the factory raises, or returns something that is no module.
     """
@@ -46,7 +48,14 @@ def build_imported(path: str, factory: Factory, seed: int) -> nn.Module:
         raise UsageError(f"The model {path!r} failed when it was called without arguments: {where(error)}") from error
     if not isinstance(model, nn.Module):
         raise UsageError(f"The model {path!r} returned a {type(model).__name__}; expected a torch.nn.Module.")
+    if any(kind.__module__.startswith("transformers.") for kind in type(model).__mro__):
+        model.register_forward_hook(_logits)
     return model
+
+
+def _logits(_: nn.Module, __: object, output: object) -> object:
+    """What Transformers' models for classes put out, of all that they return; None leaves an output as it is."""
+    return getattr(output, "logits", None)
 
 
 def source_digest(factory: Factory) -> str:

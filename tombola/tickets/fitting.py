@@ -68,6 +68,8 @@ def require_alike(state: State, other: State) -> None:
 def state_entries(model: nn.Module) -> dict[str, Tensor]:
     """What the model's `state_dict()` holds; refuses what has no values yet, or is no tensor."""
     found: dict[str, Tensor] = {}
+    if not isinstance(model, nn.Module):
+        raise TicketError(f"The model is a {type(model).__name__}; expected a torch.nn.Module.")
     for name, value in model.state_dict().items():
         if isinstance(value, nn.UninitializedParameter | nn.UninitializedBuffer):
             raise TicketError(f"The model's {shown(name)} is not initialised (a lazy layer); run it once on an input.")

@@ -18,6 +18,7 @@ from tombola.tickets.level import Level
 from tombola.tickets.plain import plain, shown
 from tombola.tickets.reading import read_ticket, start_weights, trained_weights
 from tombola.tickets.writing import write_ticket
+from tombola.training.places import bare
 from tombola.training.state import State, load_state
 
 __all__ = ["Ticket"]
@@ -71,9 +72,10 @@ class Ticket:
             TicketError: the model does not fit; names the tensor, what is expected and what was found. The model is
                 then as it was.
         """
-        own = model.state_dict()
-        inner = getattr(model, "_orig_mod", None)  # a compiled module puts this before every name
-        target: nn.Module = inner if isinstance(inner, nn.Module) and own.keys() != self.weights.keys() else model
+        if not isinstance(model, nn.Module):
+            raise TicketError(f"A ticket is applied to a torch.nn.Module; got a {type(model).__name__}.")
+        whole = model.state_dict().keys() == self.weights.keys()  # a ticket may be of the wrapper itself
+        target: nn.Module = model if whole else bare(model)
         require_fit(target, self.weights)
         load_state(target, self.weights)
         return model

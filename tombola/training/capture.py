@@ -37,57 +37,54 @@ def _graph(function: Callable[[], None]) -> Callable[[], None]:
 
 
 class Replayed:
-    """Calls `function`: the first few times as it is, then as a recording that only moves the contents of buffers.
+    """Calls a function: the first few times as it is, then as a recording that only moves the contents of buffers.
 
     A CUDA graph replays the kernels of a whole step by one call, where eager execution launches each from Python. The
     function may read and write only buffers that stay where they are; what it allocates lies in the graph's own memory.
     What cannot be recorded (a loss read on the way, control flow that depends on data) goes on step by step, and
-    `refused` says why; a recording that fails has computed nothing, so no step is lost or done twice.
+    `refused` says why; a recording that fails has computed nothing, so no step is lost or done twice. The function is
+    given with every call and not held: what holds this would hold itself, and its tensors outlive it.
 
     Args:
         device: of the buffers.
-        record: None: the device's own (`recorder`).
+        record: what records, such as the device's own (`recorder`); None: nothing does.
 
     >>> total = torch.zeros(())
-    >>> step = Replayed(lambda: total.add_(1), torch.device("cpu"))
+    >>> step = Replayed(torch.device("cpu"), recorder(torch.device("cpu")))
     >>> with step.running():
     ...     for _ in range(5):
-    ...         step()
+    ...         step(lambda: total.add_(1))
     >>> float(total)
     5.0
     """
 
-    def __init__(self, function: Callable[[], object], device: torch.device, *, record: Record | None = None) -> None:
+    def __init__(self, device: torch.device, record: Record | None) -> None:
         self.refused: str | None = None
-        self._function, self._device = function, device
-        self._record = record or recorder(device)
+        self._device, self._record = device, record
         self._replay: Callable[[], None] | None = None
         self._calls = 0
 
-    def __call__(self) -> None:
-        """Once."""
+    def __call__(self, function: Callable[[], object]) -> None:
+        """Once; always the same function."""
         self._calls += 1
         if self._replay is not None:
             self._replay()
         elif self._record is None or self.refused is not None or self._calls <= _WARM:
-            self._function()
+            function()
         else:
-            self._recorded(self._record)
+            self._recorded(self._record, function)
 
-    def _recorded(self, record: Record) -> None:
+    def _recorded(self, record: Record, function: Callable[[], object]) -> None:
         try:
-            self._replay = record(self._run)
+            self._replay = record(lambda: (function(), None)[1])
         except Exception as error:  # whatever a user's module does that a recording does not allow
             first = error.__context__ if isinstance(error.__context__, Exception) else error  # not that the end failed
             if isinstance(first, torch.OutOfMemoryError):
                 raise first from None
             self.refused = f"{type(first).__name__}: {str(first).splitlines()[0] if str(first) else ''}".rstrip(": ")
-            self._function()
+            function()
         else:
             self._replay()
-
-    def _run(self) -> None:
-        self._function()
 
     @contextmanager
     def running(self) -> Iterator[None]:

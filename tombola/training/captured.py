@@ -12,7 +12,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from tombola.masks import Mask
 from tombola.requests import Fit
 from tombola.streams import Key
-from tombola.training.capture import Keys, Replayed, fix_rate, set_rate
+from tombola.training.capture import Keys, Replayed, fix_rate, recorder, set_rate
 from tombola.training.reference import Reference, dropout_purpose, rate_of
 from tombola.training.sets import Sets
 from tombola.training.settings import Training
@@ -61,7 +61,7 @@ class Captured(Reference):
         fix_rate(self.optimizer, device)
         self.index = torch.zeros(training.batch_size, dtype=torch.int64, device=device)
         self.keys = Keys([fit.noise], noise_purposes(len(self.dropouts), training), device)
-        self.replayed = Replayed(lambda: self._learn(self.index, 0), device)
+        self.replayed = Replayed(device, recorder(device))
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -78,7 +78,7 @@ class Captured(Reference):
             set_rate(self.optimizer, rate_of(self.fit, self.training, step))
             self.index.copy_(self.order.batch(step))
             self.keys.set(step)
-            self.replayed()
+            self.replayed(lambda: self._learn(self.index, 0))
         if self.replayed.refused is not None:
             self.provenance = {**type(self).provenance, "not_captured": self.replayed.refused}
 

@@ -1,4 +1,4 @@
-"""The same bits each time: deterministic kernels alone, on request."""
+"""Which kernels torch may use: float32 is float32, and, on request, the same bits each time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 
 from tombola.errors import UsageError
 
-__all__ = ["deterministic", "fix_workspace"]
+__all__ = ["deterministic", "fix_workspace", "kernels"]
 
 _WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
 _REFUSED = re.compile(r"(\S+) does not have a deterministic implementation")
@@ -54,3 +54,25 @@ def deterministic(wanted: bool) -> Iterator[None]:
         ) from error
     finally:
         torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+
+
+@contextmanager
+def kernels(*, repeatable: bool) -> Iterator[None]:
+    """Inside, convolutions in float32 are computed in float32, and by deterministic kernels where that is asked for.
+
+    cuDNN would take TF32, with 10 bits of mantissa, unless told not to; products of matrices are float32 anyway.
+
+    Raises:
+        UsageError: as for `deterministic`.
+
+    >>> with kernels(repeatable=False):
+    ...     torch.backends.cudnn.allow_tf32
+    False
+    """
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        with deterministic(repeatable):
+            yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before

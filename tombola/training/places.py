@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from tombola.errors import UsageError
-from tombola.masks import Mask
+from tombola.masks import Mask, a_mask
 
 __all__ = ["Places", "bare", "check_model", "masked_parameters"]
 
@@ -60,18 +60,21 @@ def bare(model: nn.Module) -> nn.Module:
     """
     wrappers = (nn.DataParallel, nn.parallel.DistributedDataParallel)
     while True:
-        inner = model.module if isinstance(model, wrappers) else getattr(model, "_orig_mod", None)
+        compiled = type(model).__name__ == "OptimizedModule"  # of torch._dynamo, whose import takes seconds
+        inner = model.module if isinstance(model, wrappers) else getattr(model, "_orig_mod", None) if compiled else None
         if not isinstance(inner, nn.Module):
             return model
         model = inner
 
 
 def check_model(model: nn.Module) -> None:
-    """Refuse parameters and buffers without values of their own in this process: lazy, meta, and sharded ones.
+    """Refuse what is no module, and tensors without values of their own: lazy, meta, sharded and expanded ones.
 
     Raises:
         UsageError: names the first one, and what to do.
     """
+    if not isinstance(model, nn.Module):
+        raise UsageError(f"The model is a {type(model).__name__}; expected a torch.nn.Module.")
     for name, value in [*model.named_parameters(), *model.named_buffers()]:
         if is_lazy(value):
             raise UsageError(f"{name!r} is lazy and has no shape yet; run one batch through the model first.")
@@ -81,6 +84,12 @@ def check_model(model: nn.Module) -> None:
             raise UsageError(
                 f"{name!r} is a DTensor (FSDP2, tensor parallelism), of which a process has a part only; "
                 f"use DistributedDataParallel."
+            )
+    for name, weight in model.named_parameters():
+        if any(step == 0 < size - 1 for size, step in zip(weight.shape, weight.stride(), strict=True)):
+            raise UsageError(
+                f"{name!r} is expanded: several of its places are one number, and no mask can tell them apart; give it "
+                f"numbers of its own (.clone()), or expand in forward()."
             )
 
 
@@ -92,7 +101,7 @@ def masked_parameters(model: nn.Module, mask: Mask) -> dict[nn.Parameter, Places
     """
     check_model(model)
     named = dict(model.named_parameters())
-    mask.require(named)
+    a_mask(mask).require(named)
     for name in mask:
         dtype = named[name].dtype
         if not dtype.is_floating_point or dtype.itemsize not in _INTEGER:

@@ -15,7 +15,7 @@ from tombola.masks import Mask
 from tombola.models.dropout import CounterDropout
 from tombola.requests import Fit
 from tombola.streams import seeded
-from tombola.training.capture import Keys, Replayed, fix_rate, set_rate
+from tombola.training.capture import Keys, Replayed, fix_rate, recorder, set_rate
 from tombola.training.captured import noise_purposes
 from tombola.training.denormals import flushed_denormals
 from tombola.training.enforce import enforce
@@ -79,11 +79,16 @@ class Stack:
         self.index = torch.zeros(self.width, training.batch_size, dtype=torch.int64, device=self.device)
         self.loss = torch.zeros(self.width, device=self.device)
         self.correct = torch.zeros(self.width, device=self.device, dtype=torch.int64)
-        self.replayed = Replayed(self._learn, self.device, record=None if capture else _never)
+        self.replayed = Replayed(self.device, recorder(self.device) if capture else None)
         if capture:
             fix_rate(self.optimizer, self.device)
-        self.lanes = [Lane(self, number) for number in range(len(fits))]
+        self.restored: list[State] = [{} for _ in fits]  # what checkpoints hold of the optimizer, lane by lane
         self._version, self._shown = 0, (-1, -1)
+
+    @property
+    def lanes(self) -> list[Lane]:
+        """One for each fit."""
+        return [Lane(self, number) for number in range(len(self.fits))]
 
     @property
     def provenance(self) -> Mapping[str, str]:
@@ -118,7 +123,7 @@ class Stack:
                     group["lr"] = rate
             torch.stack([order.batch(step) for order in self.orders], out=self.index)
             self.keys.set(step)
-            self.replayed()
+            self.replayed(self._learn)
 
     def _learn(self) -> None:
         """One optimizer step of every lane on its examples."""
@@ -169,10 +174,9 @@ class Stack:
 
     def _load_slots(self) -> None:
         """Stack what the lanes' checkpoints hold of the optimizer; every lane has one, or none has."""
-        if not self.lanes[0].restored:
+        if not self.restored[0]:
             return
-        rows = [lane.restored for lane in self.lanes]
-        rows += rows[:1] * (self.width - len(rows))
+        rows = [*self.restored, *self.restored[:1] * (self.width - len(self.fits))]
         parameters = list(self.holder.parameters())
         state: dict[int, dict[str, object]] = {}
         for name, value in rows[0].items():
@@ -180,8 +184,7 @@ class Stack:
             whole = value.shape == parameters[int(index)].shape[1:] and slot != "step"
             state.setdefault(int(index), {})[slot] = torch.stack([row[name] for row in rows]) if whole else value
         self.optimizer.load_state_dict({"state": state, "param_groups": self.optimizer.state_dict()["param_groups"]})
-        for lane in self.lanes:
-            lane.restored = {}
+        self.restored = [{} for _ in self.fits]
 
     def put(self, lane: int, state: State) -> None:
         """Put a state into a lane, and into those that repeat the first one."""
@@ -193,11 +196,6 @@ class Stack:
                     value[row].copy_(state[name])
 
 
-def _never(function: Callable[[], None]) -> Callable[[], None]:
-    """Nothing is recorded: the function itself."""
-    return function
-
-
 class Lane:
     """One training of a stack; an `Engine` (`tombola.training.engine`), but for its steps: those the stack makes."""
 
@@ -205,7 +203,6 @@ class Lane:
 
     def __init__(self, stack: Stack, number: int) -> None:
         self.stack, self.number = stack, number
-        self.restored: State = {}
 
     @property
     def provenance(self) -> Mapping[str, str]:
@@ -271,4 +268,4 @@ class Lane:
     ) -> None:
         """Go on from `state()` and `slots()`: in force when the stack is running, for all lanes at once."""
         self.stack.put(self.number, model)
-        self.restored = dict(slots)
+        self.stack.restored[self.number] = dict(slots)

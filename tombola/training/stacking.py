@@ -63,7 +63,7 @@ def why_not_stacked(model: nn.Module, sets: Sets, training: Training) -> str | N
         with single.running():
             single.advance(0, 1)
     except torch.OutOfMemoryError:
-        raise
+        return "the device has no memory for two at once"
     except Exception as error:  # whatever a user's module raises
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         return f"torch.func.vmap cannot run {type(model).__name__} ({reason.rstrip('.')})"
