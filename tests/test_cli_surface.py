@@ -50,7 +50,7 @@ FLAGS: dict[str, str] = {
     "motif diverse": "--method --genes --levels --evaluations --seconds --seed --strict --at-least --most --out "
     "--json --quiet",
     "motif ticket": "--starts --genes --keep --rounds --late --success --reward --seed --store --json --quiet",
-    "motif plot": "--out --landscape --offset --intervals --substeps",
+    "motif plot": "--out --landscape --offset --intervals --substeps --json --quiet",
     "gc": "--drop --dry-run --json --store",
 }
 

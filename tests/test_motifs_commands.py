@@ -56,6 +56,8 @@ def test_prune_and_what_is_left() -> None:
 
 def test_plot(tmp_path: Path) -> None:
     good("motif", "plot", "2b", "22", "--out", tmp_path / "both.png")
+    around = good("motif", "plot", "2b", "--landscape", "--out", tmp_path / "around.svg", "--json", "-")
+    assert around.json["motifs"][0]["name"] == "2b" and around.json["landscape"]
     head = (tmp_path / "both.png").read_bytes()
     assert head[:8] == b"\x89PNG\r\n\x1a\n" and len(head) > 20_000
 
@@ -75,6 +77,8 @@ def test_plot(tmp_path: Path) -> None:
         (("motif", "score", "long.json"), "long.json: morphogen has 3 numbers for 2 genes"),
         (("motif", "score", "large.json"), "number 1 of row 1 of weights is 101; expected one within -100 to 100"),
         (("motif", "score", "9", "--substeps", "0"), "substeps is 0; expected a whole number, 1 or more"),
+        (("motif", "score", "9", "--substeps", "9" * 20), "substeps are 1,989,999,"),
+        (("motif", "ticket", "--success", "nan"), "success is nan; expected a reward, 0 or more"),
         (("motif", "score", "9", "--offset", "nan"), "offset is nan; expected a finite number"),
         (("motif", "prune"), "MOTIF is missing: tombola motif prune MOTIF"),
         (

@@ -12,19 +12,23 @@ from tombola.motifs import (
     MOTIFS,
     Budget,
     Found,
+    GeneNetwork,
     Levels,
     enumerated,
     gflownet,
     map_elites,
     plain,
+    read,
     rewards,
+    scored,
+    simulate,
     strict,
     topologies,
 )
 from tombola.motifs.flow import total_variation
 from tombola.motifs.judge import Judge
-from tombola.motifs.population import mutated, random_networks
-from tombola.motifs.simulation import stacked
+from tombola.motifs.population import confirmed, mutated, random_networks
+from tombola.motifs.simulation import Engine, stacked
 from tombola.streams import stream
 
 
@@ -35,6 +39,22 @@ def test_a_judge_says_what_the_rewards_say() -> None:
         assert found.reward.tolist() == rewards(networks, reward=reward).tolist()
         assert found.boundaries.tolist() == [17, 20, 0] and found.reward[2] == 0 and not found.profile[2].any()
         assert bool((found.fitness >= found.reward).all())
+
+
+TWINS = GeneNetwork(weights=((100, -100), (-100, 100)), morphogen=(100, 100))
+"""Two genes wired alike: only rounding tells them apart, and in float32 it grows into stripes."""
+
+
+def test_stripes_of_rounding_are_worth_nothing() -> None:
+    networks = [TWINS, MOTIFS["2b"].network]
+    plainly, checked = Judge()(*stacked(networks)), Judge(checked=True)(*stacked(networks))
+    exact = plain(read(simulate(networks, genes=(0,), engine=Engine.TORCH, dtype=torch.float64)[:, 0]))
+    assert plainly.reward[0] > 20 and checked.reward.tolist() == exact.tolist() and exact[0] == 0
+    assert checked.boundaries.tolist() == [0, 6] and not checked.profile[0].diff().abs().gt(1e-3).any()
+    found = [Found(network=one, reward=43.4, boundaries=9) for one in networks]
+    assert [one.reward for one in confirmed(found, Judge())] == exact.tolist() and confirmed([], Judge()) == []
+    coarse = scored(TWINS).coarse
+    assert coarse is not None and "rounding decides on its pattern" in coarse and "plain reward is 0.000" in coarse
 
 
 def test_children_are_networks_and_some_lose_edges() -> None:
@@ -142,7 +162,7 @@ def test_a_grid_lists_every_network_once() -> None:
         (lambda: Budget(evaluations=1, seconds=0), "seconds is 0; expected a number above 0"),
         (lambda: Levels(genes=0, levels=5), "genes is 0; expected a whole number within 1 to 64"),
         (lambda: Levels(genes=2, levels=1), "levels is 1; expected a whole number within 2 to 201"),
-        (lambda: Levels(genes=3, levels=9).all(), "3 genes at 9 levels make 2.82e[+]11 networks; at most 131,072"),
+        (lambda: Levels(genes=3, levels=9).all(), "3 genes at 9 levels make 9.12 networks; at most 131,072"),
         (lambda: map_elites(budget=Budget(evaluations=1), seed=0, genes=99), "genes is 99; expected"),
         (lambda: map_elites(budget=Budget(evaluations=1), seed=0, first=0), "first is 0; expected 1 or more"),
         (

@@ -9,7 +9,7 @@ from functools import cache, partial
 import pytest
 
 from tombola.errors import UsageError
-from tombola.motifs import MOTIFS, Step, by_criterion, exhaustive, rewards, smallest, strict
+from tombola.motifs import MOTIFS, GeneNetwork, Step, by_criterion, exhaustive, rewards, smallest, strict
 from tombola.motifs.pruned import SHARE
 
 
@@ -104,3 +104,9 @@ def test_too_many_sub_networks_are_refused() -> None:
         UsageError, match="the network has 46 edges and 70,368,744,177,664 such sub-networks; at most 65,536"
     ):
         exhaustive(MOTIFS["9"].network)
+
+
+def test_a_network_without_edges_has_one_sub_network() -> None:
+    empty = GeneNetwork(weights=((0, 0), (0, 0)), morphogen=(5, 0))
+    for steps in (exhaustive(empty), by_criterion(empty)):
+        assert [(step.edges, step.reward, step.network) for step in steps] == [(0, 0.0, empty)]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from tombola.errors import UsageError
 from tombola.motifs import Readings, Scoring, fitness, plain, read, strict
 from tombola.motifs.reward import checked_samples, jumps
 from tombola.streams import stream
@@ -117,3 +119,12 @@ def test_traces_that_diverge_are_worth_nothing() -> None:
         assert found.stability.tolist() == [0.0, 1.0]
         assert [plain(found).tolist(), strict(found).tolist()] == [[0, 9], [0, 9]]
         assert fitness(found)[0].item() == 0
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"spacing": 0}, {"spacing": -1}, {"power": 2.5}, {"least": -1}, {"boundary": float("nan")}, {"still": -0.1}],
+)
+def test_constants_that_are_none(wrong: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=f"^{next(iter(wrong))} is "):
+        Scoring(**wrong)

@@ -112,7 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(_short(f"tombola: {error}"), file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print("tombola: interrupted; the same command goes on from here", file=sys.stderr)
+        print("tombola: interrupted; the same command goes on from what its store keeps", file=sys.stderr)
         return 130
     except BrokenPipeError:  # `tombola ls | head`
         _forget_output()

@@ -49,4 +49,11 @@ MUTANTS = (
         bad="torch.eye(len(middle)) * step",
         tests="tests/test_motifs_landscape.py",
     ),
+    Mutant(
+        name="stripes of rounding are rewarded",
+        file="motifs/judge.py",
+        good="            if self.checked and len(rewarded):\n",
+        bad="            if False:\n",
+        tests="tests/test_motifs_diverse.py -k rounding",
+    ),
 )

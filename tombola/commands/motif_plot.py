@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from tombola.commands.arguments import check_targets, flag, parse
+from tombola.commands.arguments import JsonFile, check_targets, flag, parse, write_out
 from tombola.commands.motif_networks import Intervals, Named, Offset, Substeps, beware, named
+from tombola.commands.motif_progress import progress
 from tombola.errors import StoreError, UsageError
 from tombola.motifs.seeds import MOTIFS
 
@@ -39,6 +40,8 @@ class Plot:
     offset: Offset = None
     intervals: Intervals = 199
     substeps: Substeps = 2
+    json: JsonFile = ""
+    quiet: Annotated[bool, flag("print no progress.", default="")] = False
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -48,20 +51,24 @@ def main(arguments: Sequence[str]) -> int:
         raise UsageError(f"--out is {asked.out!r}; expected a file that ends in {', '.join(_SUFFIXES)}.")
     if not 1 <= len(asked.motifs) <= _MOST:
         raise UsageError(f"{len(asked.motifs)} motifs are named; expected 1 to {_MOST} in a picture.")
-    check_targets(asked.out)
+    check_targets(asked.out, asked.json)
     chosen = [
         named(motif, offset=asked.offset, intervals=asked.intervals, substeps=asked.substeps) for motif in asked.motifs
     ]
     from tombola.motifs.score import scored
 
-    figure = _landscapes(chosen) if asked.landscape else _patterns(chosen)
+    figure = _landscapes(chosen, asked.quiet) if asked.landscape else _patterns(chosen)
     try:
         figure.savefig(asked.out, dpi=150)
     except OSError as error:
         raise StoreError(f"{asked.out} cannot be written: {error.strerror}; name a file elsewhere.") from error
-    print(f"Picture: {asked.out}")
-    for one in chosen:
-        beware(one, scored(one.network, one.dynamics))
+    scores = [(one, scored(one.network, one.dynamics)) for one in chosen]
+    if asked.json != "-":
+        print(f"Picture: {asked.out}")
+        for one, score in scores:
+            beware(one, score)
+    shown = [{"name": one.name, "title": one.title, **score.document()} for one, score in scores]
+    write_out(asked.json, {"schema": 1, "picture": asked.out, "landscape": asked.landscape, "motifs": shown})
     return 0
 
 
@@ -71,9 +78,13 @@ def _patterns(chosen: Sequence[Named]) -> Figure:
     return drawn([Panel(title=one.title, network=one.network, dynamics=one.dynamics) for one in chosen])
 
 
-def _landscapes(chosen: Sequence[Named]) -> Figure:
+def _landscapes(chosen: Sequence[Named], quiet: bool) -> Figure:
     from tombola.motifs.judge import Judge
     from tombola.motifs.landscape import landscape
     from tombola.motifs.landscape_drawing import landscapes
 
-    return landscapes([(one.title, landscape(one.network, Judge(dynamics=one.dynamics))) for one in chosen])
+    found = []
+    for one in chosen:
+        with progress(quiet, f"networks around {one.title}") as watch:
+            found.append((one.title, landscape(one.network, Judge(dynamics=one.dynamics), watch=watch)))
+    return landscapes(found)

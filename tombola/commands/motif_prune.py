@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
@@ -96,6 +96,9 @@ def main(arguments: Sequence[str]) -> int:
     if asked.json != "-":
         _say(one, asked, steps, least, share, seconds)
         beware(one, score)
+        small = replace(one, title=f"{one.title}, {counted(least.edges, 'edge')}", network=least.network)
+        if least.network != one.network:
+            beware(small, scored(small.network, small.dynamics))
     if asked.save:
         write_out(asked.save, json.dumps(least.network.document()) + "\n")
     write_out(

@@ -15,6 +15,10 @@ from tombola.commands.ticket_inspect import columns
 __all__ = ["Ticket", "main"]
 
 
+_ENOUGH = 40
+"""Starts in each arm that an experiment needs to say something."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Ticket:
     """Do the edges that survive pruning need their first weights? Random networks, pruned in one shot, climb again."""
@@ -86,6 +90,8 @@ def _say(found: Mapping[str, Any], asked: Ticket) -> None:
         "\n95 % intervals: Wilson's of shares, Student's of means. p: one-sided paired t, Holm over the lines; of\n"
         "successes: McNemar's exact, two-sided, not adjusted.\n\n" + found["sentence"]
     )
+    if len(found["among"]) < _ENOUGH:
+        print(f"Fewer than {_ENOUGH} starts in each arm: too few for a firm claim; take more --starts.")
 
 
 def _range(value: float | None, low: float | None, high: float | None, digits: int) -> str:

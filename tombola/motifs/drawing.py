@@ -21,7 +21,6 @@ __all__ = ["ACTIVATION", "REPRESSION", "Panel", "card", "drawn"]
 
 ACTIVATION, REPRESSION = "#c8372d", "#2b62b5"
 _INK, _FAINT = "#333333", "#b5b5b5"
-_DISC = 0.17  # radius of a gene where the circle has 1
 _WIDEST = 4.5  # points, of an edge of weight 100
 
 
@@ -95,21 +94,23 @@ def _circle(axes: Axes, network: GeneNetwork, output: int, title: str | None) ->
     ]
     if network.genes == 1:
         places = [(0.0, 0.0)]
+    disc = _disc(network.genes)
+    small = 1.0 if title is not None else 0.6  # rings of a card, which is small
     for acted, acting in network.edges:
         weight = network.weights[acted][acting]
         faint = acted not in alive
         if acted == acting:
-            _loop(axes, places[acted], weight, faint)
+            _loop(axes, places[acted], disc, weight, faint)
         else:
-            _edge(axes, places[acting], places[acted], weight, faint)
+            _edge(axes, places[acting], places[acted], disc, weight, faint)
     for gene, (x, y) in enumerate(places):
         input_ = network.morphogen[gene]
         ring = ACTIVATION if input_ > 0 else REPRESSION if input_ < 0 else _FAINT
-        edge = 0.8 + _WIDEST * abs(input_) / BOUND
+        edge = (0.8 + _WIDEST * abs(input_) / BOUND) * small * disc / _disc(7)
         face = "#ffe9a8" if gene == output else "white"
-        axes.add_patch(Circle((x, y), _DISC, facecolor=face, edgecolor=ring, linewidth=edge, zorder=3))
+        axes.add_patch(Circle((x, y), disc, facecolor=face, edgecolor=ring, linewidth=edge, zorder=3))
         colour = _INK if gene in alive else _FAINT
-        axes.text(x, y, str(gene + 1), ha="center", va="center", color=colour, fontsize=11, zorder=4)
+        axes.text(x, y, str(gene + 1), ha="center", va="center", color=colour, fontsize=11 * disc / _disc(7), zorder=4)
     axes.set_xlim(-1.65, 1.65)
     axes.set_ylim(-1.65, 1.65)
     axes.set_aspect("equal")
@@ -129,12 +130,19 @@ def _circle(axes: Axes, network: GeneNetwork, output: int, title: str | None) ->
     )
 
 
+def _disc(genes: int) -> float:
+    """Radius of a gene where the circle has 1: neighbours, and their loops, keep apart."""
+    return min(0.17, 0.55 * math.sin(math.pi / genes)) if genes > 1 else 0.17
+
+
 def _look(weight: float, faint: bool) -> tuple[str, float]:
     colour = ACTIVATION if weight > 0 else REPRESSION
     return (_FAINT if faint else colour), 0.4 + (_WIDEST - 0.4) * abs(weight) / BOUND
 
 
-def _edge(axes: Axes, begin: tuple[float, float], end: tuple[float, float], weight: float, faint: bool) -> None:
+def _edge(
+    axes: Axes, begin: tuple[float, float], end: tuple[float, float], disc: float, weight: float, faint: bool
+) -> None:
     """A bent arrow from disc to disc, so that the two directions between a pair lie beside each other."""
     from matplotlib.patches import FancyArrowPatch
 
@@ -143,8 +151,8 @@ def _edge(axes: Axes, begin: tuple[float, float], end: tuple[float, float], weig
     bend = 0.16
     turn = math.atan2(end[1] - begin[1], end[0] - begin[0])
     # the arc leaves and arrives at an angle of about 2 * bend to the straight line, to its right
-    start = (begin[0] + _DISC * math.cos(turn - 2 * bend), begin[1] + _DISC * math.sin(turn - 2 * bend))
-    gap = min(_DISC + 0.05, span / 2)
+    start = (begin[0] + disc * math.cos(turn - 2 * bend), begin[1] + disc * math.sin(turn - 2 * bend))
+    gap = min(disc + 0.05, span / 2)
     stop = (end[0] - gap * math.cos(turn + 2 * bend), end[1] - gap * math.sin(turn + 2 * bend))
     style = (
         f"-|>,head_length={3 + width:.2f},head_width={1.2 + width / 2:.2f}"
@@ -167,16 +175,16 @@ def _edge(axes: Axes, begin: tuple[float, float], end: tuple[float, float], weig
     )
 
 
-def _loop(axes: Axes, place: tuple[float, float], weight: float, faint: bool) -> None:
+def _loop(axes: Axes, place: tuple[float, float], disc: float, weight: float, faint: bool) -> None:
     """A circle outside the disc, with an arrow head or a bar where it comes back."""
     from matplotlib.patches import Arc
 
     colour, width = _look(weight, faint)
     outward = math.atan2(place[1], place[0]) if place != (0.0, 0.0) else math.pi / 2
-    radius = 0.17
+    radius = disc
     centre = (
-        place[0] + (_DISC + radius * 0.8) * math.cos(outward),
-        place[1] + (_DISC + radius * 0.8) * math.sin(outward),
+        place[0] + (disc + radius * 0.8) * math.cos(outward),
+        place[1] + (disc + radius * 0.8) * math.sin(outward),
     )
     inward = math.degrees(outward) + 180
     first, last = inward + 52, inward - 52 + 360

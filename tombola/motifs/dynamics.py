@@ -13,6 +13,9 @@ _WHOLE = {"cells": 2, "intervals": 3, "substeps": 1, "output": 0}  # -> the leas
 _POSITIVE = {"duration", "scale"}
 
 
+_MOST = 10_000_000  # steps of a cell
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Dynamics:
     """Genes of a row of cells that do not act on each other, under a morphogen whose front moves along the row.
@@ -30,7 +33,7 @@ class Dynamics:
         decay: rate at which a gene's product vanishes.
         initial: value of every gene in every cell at first.
         intervals: of equal length between the samples that are kept, 3 or more.
-        substeps: steps of the solver (Runge-Kutta of order 4) within an interval.
+        substeps: steps of the solver (Runge-Kutta of order 4) within an interval; at most ten million for all cells.
         output: the gene that is read, counted from 0: gene 1 is 0.
 
     Raises:
@@ -66,6 +69,12 @@ class Dynamics:
             elif not math.isfinite(value) or (field.name in _POSITIVE and value <= 0):
                 above = " above 0" if field.name in _POSITIVE else ""
                 raise UsageError(f"{field.name} is {value}; expected a finite number{above}.")
+        work = self.cells * self.intervals * self.substeps
+        if work > _MOST:
+            raise UsageError(
+                f"{self.cells:,} cells x {self.intervals:,} intervals x {self.substeps:,} substeps are {work:,} steps; "
+                f"expected at most {_MOST:,}, which is finer than any pattern here needs."
+            )
 
     @property
     def step(self) -> float:

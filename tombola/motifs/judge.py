@@ -38,13 +38,18 @@ class Weighed:
 class Judge:
     """Simulates and rewards stacked networks; those without a path from the morphogen get 0 unsimulated.
 
+    Where two genes are wired alike, nothing but rounding tells them apart, and float32 may make stripes of it.
+
     Args:
         dynamics, reward, scoring: as for `rewards`.
+        checked: networks that get a reward are simulated again in float64, and that is what counts: slower where they
+            are many.
     """
 
     dynamics: Dynamics = field(default_factory=Dynamics)
     reward: Reward = plain
     scoring: Scoring = field(default_factory=Scoring)
+    checked: bool = False
 
     def __call__(self, weights: Tensor, morphogen: Tensor, *, watch: Callable[[int], None] | None = None) -> Weighed:
         """Weights n x genes x genes and morphogen n x genes, float32; n is 1 or more.
@@ -69,13 +74,21 @@ class Judge:
         heard = listening(weights, morphogen, moves.output).nonzero()[:, 0]
         done = count - len(heard)  # those without a path need no simulation
         for part in heard.split(_BATCH):
-            traces = integrate(weights[part], morphogen[part], moves, genes=(moves.output,))[:, 0]
-            readings = read(traces, self.scoring)
-            found.reward[part] = self.reward(readings, self.scoring)
-            found.fitness[part] = fitness(readings, self.scoring, reward=self.reward)
-            found.boundaries[part] = readings.boundaries[:, 2]
-            found.profile[part] = traces[:, -1].nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
+            self._weigh(found, part, weights[part], morphogen[part])
+            rewarded = part[found.reward[part] > 0]
+            if self.checked and len(rewarded):
+                self._weigh(found, rewarded, weights[rewarded].double(), morphogen[rewarded].double())
             done += len(part)
             if watch is not None:
                 watch(done)
         return found
+
+    def _weigh(self, found: Weighed, part: Tensor, weights: Tensor, morphogen: Tensor) -> None:
+        """Write what a batch of networks is worth into its places."""
+        moves = self.dynamics
+        traces = integrate(weights, morphogen, moves, genes=(moves.output,))[:, 0]
+        readings = read(traces, self.scoring)
+        found.reward[part] = self.reward(readings, self.scoring)
+        found.fitness[part] = fitness(readings, self.scoring, reward=self.reward)
+        found.boundaries[part] = readings.boundaries[:, 2]
+        found.profile[part] = traces[:, -1].float().nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)

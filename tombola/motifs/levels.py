@@ -68,8 +68,8 @@ class Levels:
         """
         if self.count > ENUMERABLE:
             raise UsageError(
-                f"{self.genes} genes at {self.levels} levels make {self.count:.3g} networks; at most {ENUMERABLE:,} "
-                f"are enumerated: take fewer genes or levels."
+                f"{self.genes} genes at {self.levels} levels make {self.levels}^{self.choices} networks; at most "
+                f"{ENUMERABLE:,} are enumerated: take fewer genes or levels."
             )
         places = torch.arange(self.count)[:, None]
         return places // self.levels ** torch.arange(self.choices - 1, -1, -1) % self.levels

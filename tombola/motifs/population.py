@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from tombola.errors import UsageError
+from tombola.motifs.judge import Judge
 from tombola.motifs.network import BOUND, MAX_GENES, GeneNetwork
+from tombola.motifs.simulation import stacked
 
 __all__ = [
     "BATCH",
@@ -19,6 +21,7 @@ __all__ = [
     "Found",
     "Watch",
     "checked_genes",
+    "confirmed",
     "mutated",
     "random_networks",
     "topologies",
@@ -96,6 +99,24 @@ def topologies(found: Iterable[Found]) -> int:
     2
     """
     return len({one.signs for one in found})
+
+
+def confirmed(found: Sequence[Found], judge: Judge) -> list[Found]:
+    """The same networks with what they are worth in float64; those without a reward stay as they are.
+
+    >>> from tombola.motifs.network import GeneNetwork
+    >>> twins = GeneNetwork(weights=((100, -100), (-100, 100)), morphogen=(100, 100))  # told apart by rounding alone
+    >>> [one.reward for one in confirmed([Found(network=twins, reward=43.4, boundaries=17)], Judge())]
+    [0.0]
+    """
+    if not found:
+        return []
+    weights, morphogen = stacked([one.network for one in found])
+    again = replace(judge, checked=True)(weights, morphogen)
+    return [
+        replace(one, reward=reward, boundaries=boundaries)
+        for one, reward, boundaries in zip(found, again.reward.tolist(), again.boundaries.tolist(), strict=True)
+    ]
 
 
 def checked_genes(genes: int) -> int:

@@ -133,6 +133,8 @@ def exhaustive(
     """
     bench = _bench(network, dynamics, reward, scoring)
     count = len(bench.edges)
+    if not count:
+        return [bench.step(torch.ones(0, dtype=torch.bool), float(bench.of(torch.ones(1, 0, dtype=torch.bool))), 1)]
     sizes = [count, *range(min(count - 1, count if up_to is None else up_to), -1, -1)]
     among = sum(math.comb(count, size) for size in sizes)
     if among > AT_MOST:

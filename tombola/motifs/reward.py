@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from tombola.errors import UsageError
 
 __all__ = ["Readings", "Reward", "Scoring", "checked_samples", "fitness", "jumps", "plain", "read", "strict"]
 
@@ -35,6 +38,16 @@ class Scoring:
     faint: float = 0.3
     slope: float = 0.02
     rough: float = 20.0
+
+    def __post_init__(self) -> None:
+        for name, least in (("spacing", 1), ("power", 0), ("least", 0)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise UsageError(f"{name} is {value!r}; expected a whole number, {least} or more.")
+        for name in ("boundary", "still", "faint", "slope", "rough"):
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or not 0 <= value < math.inf:
+                raise UsageError(f"{name} is {value!r}; expected a finite number, 0 or more.")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

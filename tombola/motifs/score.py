@@ -6,10 +6,12 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import torch
+
 from tombola.motifs.dynamics import Dynamics
 from tombola.motifs.network import GeneNetwork, silence, upstream
-from tombola.motifs.reward import Scoring, fitness, plain, strict
-from tombola.motifs.simulation import Engine, readings, stacked, step_error
+from tombola.motifs.reward import Scoring, fitness, plain, read, strict
+from tombola.motifs.simulation import Engine, readings, simulate, stacked, step_error
 
 __all__ = ["Scored", "scored"]
 
@@ -28,7 +30,7 @@ class Scored:
         alive: genes with a path to gene 1, which is one of them.
         step_error: by how much traces change where the solver's step is halved; None: they diverge.
         silent: why there can be no pattern; None: there may be one.
-        coarse: what is wrong with the solver's step; None: nothing.
+        coarse: what is wrong with the solver's step or precision; None: nothing.
     """
 
     plain: float
@@ -59,7 +61,7 @@ def scored(
     """Simulate a network, read its pattern, and check the solver against half its step.
 
     The step is called too coarse where a trace moves by more than half of what makes a boundary: two cells together can
-    then pass that threshold.
+    then pass that threshold. The same holds for rounding: traces in float32 against those in float64.
 
     Args:
         network: what is weighed up.
@@ -87,7 +89,24 @@ def scored(
         alive=len(upstream(network, moves.output)),
         step_error=error if math.isfinite(error) else None,
         silent=silence(network, moves.output),
-        coarse=_coarse(error, moves, given),
+        coarse=(_rounded(network, moves, given, engine) if math.isfinite(error) else None)
+        or _coarse(error, moves, given),
+    )
+
+
+def _rounded(network: GeneNetwork, dynamics: Dynamics, scoring: Scoring, engine: Engine) -> str | None:
+    """Where float32 decides: genes that are wired alike, told apart by rounding."""
+    single, double = (
+        simulate([network], dynamics, genes=(dynamics.output,), engine=kind, dtype=dtype)[:, 0]
+        for kind, dtype in ((engine, torch.float32), (Engine.TORCH, torch.float64))
+    )
+    moved = float((single - double).abs().nan_to_num(nan=0.0, posinf=0.0).max())
+    if moved <= scoring.boundary / 2:
+        return None
+    exact = plain(read(double, scoring), scoring).item()
+    return (
+        f"rounding decides on its pattern: in float64 traces differ by {moved:.2g}, expected at most "
+        f"{scoring.boundary / 2:g}, and its plain reward is {exact:.3f}; no step of the solver mends that"
     )
 
 

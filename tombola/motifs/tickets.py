@@ -66,6 +66,8 @@ class Terms:
         for name in ("starts", "keep", "late"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} is {getattr(self, name)}; expected a whole number, 1 or more.")
+        if not 0 <= self.success < float("inf"):
+            raise UsageError(f"success is {self.success}; expected a reward, 0 or more.")
 
 
 class Counted(Silent):
