@@ -101,7 +101,8 @@ def page(found: Sequence[Found], dynamics: Dynamics, *, title: str, headline: st
     cards = [
         {
             "picture": _picture(one, dynamics),
-            "words": f"Reward {one.reward:.1f}, {one.edges} edges, {one.boundaries} boundaries",
+            "words": f"Reward {one.reward:.1f}, {one.edges} edge{'s' * (one.edges != 1)}, "
+            f"{one.boundaries} boundar{'y' if one.boundaries == 1 else 'ies'}",
         }
         for one in found
     ]
