@@ -108,6 +108,16 @@ class Supermask:
         lr, momentum: of SGD; the paper's lr is 100.
         rescale: dynamic weight rescaling.
         constant: weights stand at sign(w) times their layer's deviation.
+
+    Raises:
+        UsageError: no examples, or an option out of range.
+
+    >>> net = nn.Linear(2, 1, bias=False)
+    >>> _ = net.weight.data.copy_(torch.tensor([[1.0, 5.0]]))  # the first is what the targets ask for, the second harms
+    >>> probe = Probe(batches=[(torch.eye(2), torch.tensor([[1.0], [0.0]]))], loss=nn.functional.mse_loss, keep=1)
+    >>> score = Supermask(steps=20)(net, Mask.dense(net), probe)["weight"]
+    >>> bool(score[0, 0] > score[0, 1])
+    True
     """
 
     steps: int = 1000
@@ -156,9 +166,9 @@ class Supermask:
 class EdgePopup:
     """Edge-popup: a score for each weight is trained; the forward pass uses the best of each layer.
 
-    Forward: w * 1[|s| among the layer's largest]; backward straight through: ds = dL/d(gate). Each layer trains at the
-    density that is asked for in all, so the score is the rank of |s| in its layer, as a fraction: a global cut then
-    takes as much from every layer.
+    Forward: w * 1[|s| among the layer's largest]; backward straight through to |s|: dL/ds = dL/d(gate) sign(s). Each
+    layer trains at the density that is asked for in all, so the score is the rank of |s| in its layer, as a fraction: a
+    global cut then takes as much from every layer.
 
     Source: Ramanujan et al. (2020, arXiv 1911.13299): SGD 0.1, momentum 0.9, decay 1e-4, cosine; `scaled` multiplies
     the weights by 1 / sqrt(density). Control `untrained` evaluates it.
@@ -168,6 +178,16 @@ class EdgePopup:
         lr, momentum, weight_decay: of SGD, with a cosine to 0.
         scaled: weights times 1 / sqrt(density).
         constant: weights stand at sign(w) times their layer's deviation ("signed constant").
+
+    Raises:
+        UsageError: no examples, or an option out of range.
+
+    >>> net = nn.Linear(2, 1, bias=False)
+    >>> _ = net.weight.data.copy_(torch.tensor([[1.0, 5.0]]))  # the first is what the targets ask for, the second harms
+    >>> probe = Probe(batches=[(torch.eye(2), torch.tensor([[1.0], [0.0]]))], loss=nn.functional.mse_loss, keep=1)
+    >>> score = EdgePopup(steps=50)(net, Mask.dense(net), probe)["weight"]
+    >>> bool(score[0, 0] > score[0, 1])
+    True
     """
 
     steps: int = 1000
