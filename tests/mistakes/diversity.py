@@ -54,6 +54,6 @@ MUTANTS = (
         file="motifs/judge.py",
         good="            if self.checked and len(rewarded):\n",
         bad="            if False:\n",
-        tests="tests/test_motifs_diverse.py -k rounding",
+        tests="tests/test_motifs_diverse.py::test_stripes_of_rounding_are_worth_nothing",
     ),
 )

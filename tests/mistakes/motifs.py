@@ -65,10 +65,10 @@ MUTANTS = (
     ),
     Mutant(
         name="strong repression counts as a small weight",
-        file="motifs/pruned.py",
-        good="    order = sorted(range(len(bench.edges)), key=lambda edge: abs(_weight(network, bench.edges[edge])))\n",
-        bad="    order = sorted(range(len(bench.edges)), key=lambda edge: _weight(network, bench.edges[edge]))\n",
-        tests="tests/test_motifs_pruned.py",
+        file="motifs/descent.py",
+        good="key=lambda edge: abs(network.weights[edge[0]][edge[1]]))",
+        bad="key=lambda edge: network.weights[edge[0]][edge[1]])",
+        tests="tests/test_motifs_tune.py::test_magnitude_with_tuning",
     ),
     Mutant(
         name="sub-networks are alike where their edges to gene 1 are",

@@ -310,4 +310,11 @@ MUTANTS = (
         bad="1 / len(batches) * float(",
         tests="tests/test_criteria_elimination.py",
     ),
+    Mutant(
+        name="smart ratios do not count the output layer",
+        file="allocation/smart_ratio.py",
+        good="zip(names, range(len(names), 0, -1), strict=True)",
+        bad="zip(body, range(len(body), 0, -1), strict=True)",
+        tests="tests/test_allocations.py::test_smart_ratio_by_hand",
+    ),
 )

@@ -38,9 +38,16 @@ MUTANTS = (
     Mutant(
         name="scale: a recording that fails loses its step",
         file="training/capture.py",
-        good='.rstrip(": ")\n            self._function()\n',
+        good='.rstrip(": ")\n            function()\n',
         bad='.rstrip(": ")\n',
         tests="tests/test_captured.py::test_what_cannot_be_recorded_goes_on_without_losing_a_step",
+    ),
+    Mutant(
+        name="scale: a training that has ended holds its tensors until the collector comes",
+        file="training/capture.py",
+        good="        self._calls += 1\n",
+        bad="        self._calls += 1\n        self._held = function\n",
+        tests="tests/test_captured.py::test_what_a_training_held_is_free_when_it_ends",
     ),
     Mutant(
         name="scale: a recorded step brings its constants from the host",

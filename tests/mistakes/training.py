@@ -255,4 +255,18 @@ MUTANTS = (
         bad="pass",
         tests="tests/test_gradual.py",
     ),
+    Mutant(
+        name="in a user's loop: buffers that are in no state live on from level to level",
+        file="levels.py",
+        good="                value.copy_(self.unsaved[name])\n",
+        bad="                pass\n",
+        tests="tests/test_finding.py::test_buffers_that_are_in_no_state_are_put_back_too",
+    ),
+    Mutant(
+        name="in a user's loop: a module that the loop has converted stays so",
+        file="levels.py",
+        good="                value.data = value.data.to(device, dtype)\n",
+        bad="                pass\n",
+        tests="tests/test_finding.py::test_a_loop_may_convert_the_module",
+    ),
 )

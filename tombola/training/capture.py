@@ -13,7 +13,7 @@ from tombola.streams import keys, words
 
 __all__ = ["Keys", "Record", "Replayed", "fix_rate", "recorder", "set_rate"]
 
-Record = Callable[[Callable[[], None]], Callable[[], None]]
+Record = Callable[[Callable[[], object]], Callable[[], object]]
 """A function over buffers that stay where they are -> what does the same to them; it is not run meanwhile."""
 
 _WARM = 3  # steps before the recording: libraries choose and allocate what they need, which no graph may do
@@ -24,7 +24,7 @@ def recorder(device: torch.device) -> Record | None:
     return _graph if device.type == "cuda" else None
 
 
-def _graph(function: Callable[[], None]) -> Callable[[], None]:
+def _graph(function: Callable[[], object]) -> Callable[[], object]:
     stream, graph = torch.cuda.current_stream(), torch.cuda.CUDAGraph()
     try:
         # Other threads of a host program may go on with their own CUDA calls.
@@ -61,7 +61,7 @@ class Replayed:
     def __init__(self, device: torch.device, record: Record | None) -> None:
         self.refused: str | None = None
         self._device, self._record = device, record
-        self._replay: Callable[[], None] | None = None
+        self._replay: Callable[[], object] | None = None
         self._calls = 0
 
     def __call__(self, function: Callable[[], object]) -> None:
@@ -76,7 +76,7 @@ class Replayed:
 
     def _recorded(self, record: Record, function: Callable[[], object]) -> None:
         try:
-            self._replay = record(lambda: (function(), None)[1])
+            self._replay = record(function)
         except Exception as error:  # whatever a user's module does that a recording does not allow
             first = error.__context__ if isinstance(error.__context__, Exception) else error  # not that the end failed
             if isinstance(first, torch.OutOfMemoryError):
