@@ -6,13 +6,14 @@ import contextlib
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
 
 from tombola.analysis.document import PLAYED
 from tombola.answers import Answer, Curve, Interpolated, Pruned, Trained
+from tombola.data.part import Part
 from tombola.errors import TombolaError
 from tombola.executors.work import packed_under
 from tombola.experiment import Experiment
@@ -129,8 +130,13 @@ def asked(experiment: Searching, store: Store | None) -> Iterator[Asked]:
 
 
 def preview(experiment: Experiment, store: Store | None) -> Preview:
-    """What an experiment consists of, and how much of it is stored."""
-    fits = [found for found in asked(experiment, store) if isinstance(found.request, Fit)]
+    """What an experiment consists of, and how much of it is stored.
+
+    Without a store replicates are alike, so one is looked at: masks of millions of weights take their time.
+    """
+    alike = 1 if store is not None else len(experiment.plans)
+    one = replace(experiment, plans=experiment.plans[: len(experiment.plans) // alike])
+    fits = [found for found in asked(one, store) if isinstance(found.request, Fit)] * alike
     levels = Counter(found.level for found in fits if found.arm.name in PLAYED)
     return sum_of(fits, experiment, levels)
 
@@ -187,6 +193,9 @@ def _thinned(mask: Mask, keep: int) -> Mask:
     return Mask(found)
 
 
+_LONG = 4.0  # seconds: a network that looks at all examples for longer is measured on some
+
+
 def measure(task: Task, seconds: float = 1.5) -> Cost:
     """Time a few steps and one evaluation of a task, in about so many seconds of one core."""
     if not isinstance(task, Supervised):
@@ -199,23 +208,46 @@ def measure(task: Task, seconds: float = 1.5) -> Cost:
         torch.set_num_threads(before)
 
 
+def _smaller(task: Supervised) -> Supervised:
+    """The task on some of its examples."""
+    data, training = task.dataset, task.training
+    train, test = (min(len(x), 10 * training.batch_size + 500) for x in (data.x_train, data.x_test))
+    few = min(training.validation, train // 10)
+    if train == len(data.x_train) or (training.validation and not few):
+        return task
+    return replace(task, dataset=Part(train=train, test=test)(data), training=replace(training, validation=few))
+
+
 def _measured(task: Supervised, seconds: float) -> Cost:
-    sets, training = task.sets, task.training
     # On a CPU the time of this process, so that what else the machine does at the moment does not count.
-    clock = time.process_time if sets.train.x.device.type == "cpu" else time.perf_counter
+    clock = time.process_time if task.sets.train.x.device.type == "cpu" else time.perf_counter
 
     def fit(steps: int) -> float:  # without a step it is one evaluation, and the last look
         request = Fit(start=Init(seed=0), mask=None, last=steps, order=0, noise=0)
         start = clock()
-        task.fit(request, state_of(task.build(0)), events=silent())
+        measured.fit(request, state_of(measured.build(0)), events=silent())
         return clock() - start
 
+    measured = _smaller(task)
     fit(1)  # the first call allocates
-    looks, short, most = fit(0), fit(1), min(training.eval_every, training.steps)
-    seen = len(sets.validation) + len(sets.test)
-    evaluation = looks * seen / (seen + len(sets.train_index))
+    looks, ratio = fit(0), _seen(task) / _seen(measured)
+    if ratio > 1 and looks * ratio < _LONG:  # a look at everything is bearable, and says more
+        measured, ratio = task, 1.0
+        fit(1)
+        looks = fit(0)
+    short, most = fit(1), min(task.training.eval_every, task.training.steps)
     count, taken = 1, short
     while count < most and taken - short < seconds / 2:
         count = min(most, 4 * count)
         taken = fit(count)
-    return Cost(step=max(1e-6, (taken - short) / max(1, count - 1)), evaluation=evaluation, end=looks - evaluation)
+    whole, each = task.sets, ratio * looks / _seen(task)
+    return Cost(
+        step=max(1e-6, (taken - short) / max(1, count - 1)),
+        evaluation=each * (len(whole.validation) + len(whole.test)),
+        end=each * len(whole.train_index),
+    )
+
+
+def _seen(task: Supervised) -> int:
+    """Examples that are looked at when a training ends."""
+    return len(task.sets.validation) + len(task.sets.test) + len(task.sets.train_index)

@@ -56,7 +56,7 @@ class Terms:
         UsageError: a number out of range.
     """
 
-    starts: int = 60
+    starts: int = 210
     keep: int = 24
     late: int = 2
     success: float = 20.0
