@@ -99,3 +99,17 @@ def test_collecting_waits_for_runs_to_end(store: Store) -> None:
     finish(process)
     with store.alone(), store.lock("abc") as got:
         assert got
+
+
+def test_what_a_killed_process_has_left_is_removed_and_what_is_held_stays(
+    store: Store, other: subprocess.Popen[str]
+) -> None:
+    killed = holder("request", store.root / "locks" / "left")
+    killed.kill()
+    finish(killed)
+    locks = store.root / "locks"
+    assert sorted(path.name for path in locks.iterdir()) == ["abc", "left"]
+    with store.together():
+        assert [path.name for path in locks.iterdir()] == ["abc"]
+        with store.lock("abc") as got:
+            assert not got

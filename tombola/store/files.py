@@ -15,7 +15,7 @@ from typing import Any
 
 from tombola.errors import StoreError
 
-__all__ = ["checked_json", "locked", "read_json", "refusal", "replace", "shared", "write", "write_json"]
+__all__ = ["checked_json", "locked", "read_json", "refusal", "replace", "shared", "sweep", "write", "write_json"]
 
 _REASONS = {
     errno.ENOSPC: "the disk is full; make room (`tombola gc` may help) and run the same command again",
@@ -130,6 +130,13 @@ def locked(path: Path) -> Iterator[bool]:
                 path.unlink(missing_ok=True)
     finally:
         os.close(handle)
+
+
+def sweep(folder: Path) -> None:
+    """Remove lock files that nobody holds: a process that is killed leaves its own behind, no harm, but litter."""
+    for path in list(folder.iterdir()) if folder.is_dir() else ():
+        with locked(path):
+            pass
 
 
 @contextlib.contextmanager

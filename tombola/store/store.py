@@ -15,7 +15,7 @@ from tombola.errors import StoreError, UsageError, suggest
 from tombola.requests import Request
 from tombola.specs import canonical
 from tombola.store import packing
-from tombola.store.files import locked, read_json, refusal, shared, write, write_json
+from tombola.store.files import locked, read_json, refusal, shared, sweep, write, write_json
 
 if TYPE_CHECKING:
     from tombola.masks import Mask
@@ -253,6 +253,8 @@ class Store:
     def together(self) -> Iterator[None]:
         """Use the store beside other runs; garbage collection keeps away meanwhile."""
         with shared(self.root / "format.json", exclusive=False):
+            with contextlib.suppress(StoreError):  # a store that may only be read keeps its litter
+                sweep(self.root / "locks")
             yield
 
     @contextlib.contextmanager
