@@ -12,16 +12,18 @@ from tombola.criteria.work import Size
 from tombola.errors import UsageError
 from tombola.masks import Mask
 from tombola.pruning import Pruner
+from tombola.requests import ProbeSpec
 
-__all__ = ["check_cut", "check_layers"]
+__all__ = ["check_cut", "check_layers", "size_of"]
 
 
-def check_cut(pruner: Pruner, mask: Mask, keep: int, *, batches: int, examples: int) -> None:
+def size_of(mask: Mask, keep: int, spec: ProbeSpec) -> Size:
+    """The size of a cut to `keep` weights in all, scored on such a probe."""
+    return Size.of(mask, keep, batches=spec.batches, examples=spec.batches * spec.size)
+
+
+def check_cut(pruner: Pruner, size: Size) -> None:
     """Refuse a cut that is too much for its criterion, and scores that the allocation cannot take.
-
-    Args:
-        keep: weights left in all.
-        batches, examples: of the probe; examples in all.
 
     Raises:
         UsageError: as said.
@@ -31,7 +33,7 @@ def check_cut(pruner: Pruner, mask: Mask, keep: int, *, batches: int, examples: 
             f"The lamp allocation squares scores, so none may be below 0, and those of {label_of(pruner.criterion)} "
             f"can be; use scores such as magnitude, or the global allocation."
         )
-    work_of(pruner.criterion, Size.of(mask, keep, batches=batches, examples=examples))
+    work_of(pruner.criterion, size)
 
 
 def check_layers(pruner: Pruner, model: nn.Module, mask: Mask) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from tombola.asked import Asked, patterns
 from tombola.criteria import Criterion, Probe, criterion_of, needs_of
 from tombola.criteria.base import label_of
+from tombola.criteria.work import Size
 from tombola.cuts import check_cut, check_layers
 from tombola.errors import Emptied, StoreError, UsageError, hint
 from tombola.ladder import Walk, budgets
@@ -262,7 +263,8 @@ def begin(given: Given, number: int) -> Procedure:
     allocation, keeps = budgets(whole, asked.allocation, asked.rate, asked.levels, asked.least)
     pruner = Pruner(criterion=_criterion(given), allocation=allocation)
     batches = given.probe.batches if given.probe else ()
-    check_cut(pruner, whole, keeps[1], batches=len(batches), examples=sum(len(x) for x, _ in batches))
+    examples = sum(len(x) for x, _ in batches)
+    check_cut(pruner, Size.of(whole, keeps[1], batches=len(batches), examples=examples))
     check_layers(pruner, own, whole)
     return Procedure(
         given=given,

@@ -151,12 +151,7 @@ def _play(made: Made, found: Estimate, asked: League, console: Console, command:
     watching, close = _watching(found, asked)
     try:
         played, computed = play(
-            made,
-            store,
-            workers=asked.processes,
-            device=asked.device,
-            watcher=watching,
-            command=command,
+            made, store, workers=asked.processes, device=asked.device, watcher=watching, command=command
         )
     except KeyboardInterrupt:
         close()

@@ -22,11 +22,9 @@ if TYPE_CHECKING:
     from tombola.motifs.pruned import Step
     from tombola.motifs.reward import Reward
 
-__all__ = ["EXHAUSTIVE", "Prune", "main"]
+__all__ = ["Prune", "main"]
 
-EXHAUSTIVE = "exhaustive"
-"""The method that is no criterion."""
-
+_EXHAUSTIVE = "exhaustive"  # the method that is no criterion
 _TUNED = ("greedy", "magnitude")
 
 
@@ -130,7 +128,7 @@ def _method(asked: Prune, share: float) -> Callable[..., list[Step]]:
         descent = descents.Descent(share=share, seed=asked.seed)
         tuned = {"greedy": descents.tuned_greedy, "magnitude": descents.tuned_magnitude}
         return partial(tuned[asked.method], descent=descent)
-    if asked.method == EXHAUSTIVE:
+    if asked.method == _EXHAUSTIVE:
         return pruned.exhaustive
     return partial(pruned.by_criterion, criterion=asked.method, seed=asked.seed)
 

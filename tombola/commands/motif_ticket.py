@@ -14,7 +14,6 @@ from tombola.commands.ticket_inspect import columns
 
 __all__ = ["Ticket", "main"]
 
-
 _ENOUGH = 40
 """Starts in each arm that an experiment needs to say something."""
 

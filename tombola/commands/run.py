@@ -172,14 +172,12 @@ def _watcher(experiment: Experiment, asked: Run) -> tuple[Watcher, Callable[[], 
 def _warn_of_cost(console: Console, experiment: Experiment) -> None:
     """What a costly criterion takes, said before it starts."""
     from tombola.criteria.base import work_of
-    from tombola.criteria.work import Size
+    from tombola.cuts import size_of
 
     plan = experiment.plans[0]
-    spec = plan.probe
     keep = plan.keeps[0] if plan.keeps else plan.dense.alive
-    size = Size.of(plan.dense, keep, batches=spec.batches, examples=spec.batches * spec.size)
-    work = work_of(plan.pruner.criterion, size)
-    if work.passes > 2.2 * spec.batches or work.memory:
+    work = work_of(plan.pruner.criterion, size_of(plan.dense, keep, plan.probe))
+    if work.passes > 2.2 * plan.probe.batches or work.memory:
         memory = f", and {work.memory / 1e6:,.0f} MB" if work.memory > 1e6 else ""
         cost = f"a cut takes the time of about {work.passes:,.2g} forward-backward passes over a batch{memory}"
         _say(console, f"criterion {experiment.recipe.criterion}: {cost}")

@@ -157,14 +157,7 @@ def _measured(made: Study, store: Store, asked: Stability, command: str) -> tupl
 
     watcher, close = _watcher(made, asked)
     try:
-        return measure(
-            made,
-            store,
-            workers=asked.processes,
-            device=asked.device,
-            watcher=watcher,
-            command=command,
-        )
+        return measure(made, store, workers=asked.processes, device=asked.device, watcher=watcher, command=command)
     except KeyboardInterrupt:
         close()
         print(f"tombola: interrupted; what is finished is kept. Go on with: {command}", file=sys.stderr)

@@ -61,7 +61,7 @@ def leave_one_out(model: nn.Module, mask: Mask, probe: Probe) -> Scores:
     found = {name: torch.zeros(shape, dtype=torch.float64) for name, shape in mask.shapes.items()}
     for (name, index), value in zip(places, without, strict=True):
         found[name].view(-1)[index] = whole - value
-    return found
+    return _beside(found, model, mask)
 
 
 @needs(data=True, worth=True, work=_looks, each=True)
@@ -110,11 +110,17 @@ class Greedy:
             left = Mask(kept)
             for name, places in kept.items():
                 found[name][places] = turn + 1
-        return found
+        return _beside(found, model, mask)
 
     def counts(self, alive: int, keep: int) -> Sequence[int]:
         """How many weights are left after each turn."""
         return sizes(alive, keep, self.rounds) if self.rounds else range(alive - 1, keep - 1, -1)
+
+
+def _beside(scores: Scores, model: nn.Module, mask: Mask) -> Scores:
+    """The scores where the weights lie, in the order of the mask."""
+    weights = weights_of(model, mask)
+    return {name: scores[name].to(weights[name].device) for name in mask}
 
 
 def _places(model: nn.Module, mask: Mask) -> list[Place]:

@@ -10,7 +10,7 @@ import torch
 
 from tombola.analysis.document import PLAYED
 from tombola.criteria.base import work_of
-from tombola.criteria.work import Size
+from tombola.cuts import size_of
 from tombola.experiment import Experiment
 from tombola.preview import Asked, Cost, Preview, asked, sum_of
 from tombola.requests import Fit, ProbeSpec, Prune
@@ -93,5 +93,4 @@ def _passes(request: Prune, batch_size: int) -> float:
     spec = request.probe
     if spec is None:
         return 0.0
-    size = Size.of(request.mask, request.keep, batches=spec.batches, examples=spec.batches * spec.size)
-    return work_of(request.pruner.criterion, size).passes * spec.size / batch_size
+    return work_of(request.pruner.criterion, size_of(request.mask, request.keep, spec)).passes * spec.size / batch_size

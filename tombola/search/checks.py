@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from tombola.criteria import Needs, Probe, needs_of
 from tombola.criteria.base import label_of
-from tombola.cuts import check_cut
+from tombola.cuts import check_cut, size_of
 from tombola.errors import UsageError
 from tombola.resets import FineTune, LrRewind, Restarting, facts_of
 from tombola.search.plan import CUTS, Plan
@@ -40,8 +40,7 @@ def check_plan(plan: Plan) -> None:
     wanted = needs_of(criterion)
     check_statistics(wanted.gathered)
     if plan.keeps:
-        spec = plan.probe
-        check_cut(plan.pruner, plan.dense, plan.keeps[0], batches=spec.batches, examples=spec.batches * spec.size)
+        check_cut(plan.pruner, size_of(plan.dense, plan.keeps[0], plan.probe))
     if wanted.moved and plan.score_at is Moment.INIT:
         raise UsageError(
             f"The criterion {label_of(criterion)} compares weights with the initial ones, so before training all are "
