@@ -101,6 +101,8 @@ def test_fine_tuning_goes_on_from_adjusted_weights() -> None:
         ({"criterion": "snip"}, "snip looks at examples, and the probe has none"),
         ({"criterion": "movement_pruning"}, "sums movement along a training, which a loop of your own does not"),
         ({"criterion": "snpi"}, "Did you mean 'snip'"),
+        ({"probe": Probe(batches=[(*batch(), 3)])}, "Batch 0 of the probe for magnitude is"),  # type: ignore[list-item]
+        ({"probe": Probe(batches=3)}, "The batches of the probe for magnitude are a int"),  # type: ignore[arg-type]
         ({"criterion": "small_final", "allocation": "lamp"}, "lamp allocation squares scores"),
         ({"criterion": "wanda", "probe": seen(), "model": nn.LSTM(4, 3)}, "'weight_ih_l0' belongs to a LSTM"),
     ],

@@ -18,7 +18,7 @@ from tombola.errors import Emptied, StoreError, UsageError, hint
 from tombola.ladder import Walk, budgets
 from tombola.levels import Course, Ran, Stage, Train, run
 from tombola.masks import Mask
-from tombola.pruning import Cut, Pruner, shuffled
+from tombola.pruning import Cut, Pruner, check_batches, shuffled
 from tombola.ranks import agree, announced, is_first, share
 from tombola.scopes import Scope
 from tombola.shelf import Shelf
@@ -263,8 +263,7 @@ def begin(given: Given, number: int) -> Procedure:
     allocation, keeps = budgets(whole, asked.allocation, asked.rate, asked.levels, asked.least)
     pruner = Pruner(criterion=_criterion(given), allocation=allocation)
     batches = given.probe.batches if given.probe else ()
-    examples = sum(len(x) for x, _ in batches)
-    check_cut(pruner, Size.of(whole, keeps[1], batches=len(batches), examples=examples))
+    check_cut(pruner, Size.of(whole, keeps[1], batches=len(batches), examples=sum(len(batch[0]) for batch in batches)))
     check_layers(pruner, own, whole)
     return Procedure(
         given=given,
@@ -287,6 +286,7 @@ def _criterion(given: Given) -> Criterion:
             f"not; use tombola.run, or another criterion."
         )
     probe = given.probe or Probe()
+    check_batches(probe, name)
     if probe.lacks(needs):
         probe.examples(name)
     return criterion

@@ -20,7 +20,7 @@ from tombola.specs import added
 from tombola.streams import stream
 from tombola.tensors import smallest
 
-__all__ = ["Cut", "Pruner", "prune", "shuffled"]
+__all__ = ["Cut", "Pruner", "check_batches", "prune", "shuffled"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -76,7 +76,7 @@ class Pruner:
 
     def scores(self, model: nn.Module, mask: Mask, probe: Probe) -> Scores:
         """What weights are taken out by, larger = keep: the criterion's scores, by granularity."""
-        _check_probe(probe, label_of(self.criterion))
+        check_batches(probe, label_of(self.criterion))
         try:
             scores = self.criterion(model, mask, probe)
         except TombolaError:
@@ -115,7 +115,7 @@ class Pruner:
         return Mask(found)
 
 
-def _check_probe(probe: Probe, label: str) -> None:
+def check_batches(probe: Probe, label: str) -> None:
     """Batches are pairs of tensors of as many examples, with finite inputs; nothing is said where there are none."""
     batches: object = probe.batches
     if not isinstance(batches, Sequence):

@@ -11,9 +11,7 @@ __all__ = ["Dynamics"]
 
 _WHOLE = {"cells": 2, "intervals": 3, "substeps": 1, "output": 0}  # -> the least
 _POSITIVE = {"duration", "scale"}
-
-
-_MOST = 10_000_000  # steps of a cell
+_MOST = 10_000_000  # steps of all cells
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,12 +10,9 @@ from torch import Tensor
 
 from tombola.motifs.dynamics import Dynamics
 from tombola.motifs.reward import Reward, Scoring, fitness, plain, read
-from tombola.motifs.simulation import integrate, listening
+from tombola.motifs.simulation import BATCH, integrate, listening
 
 __all__ = ["Judge", "Weighed"]
-
-_BATCH = 64
-"""Networks that are simulated at a time."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,7 +70,7 @@ class Judge:
         )
         heard = listening(weights, morphogen, moves.output).nonzero()[:, 0]
         done = count - len(heard)  # those without a path need no simulation
-        for part in heard.split(_BATCH):
+        for part in heard.split(BATCH):
             self._weigh(found, part, weights[part], morphogen[part])
             rewarded = part[found.reward[part] > 0]
             if self.checked and len(rewarded):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from enum import Enum
 
@@ -16,9 +16,10 @@ from tombola.motifs.dynamics import Dynamics
 from tombola.motifs.network import MAX_GENES, GeneNetwork
 from tombola.motifs.reward import Readings, Reward, Scoring, plain, read
 
-__all__ = ["Engine", "integrate", "listening", "readings", "rewards", "simulate", "stacked", "step_error"]
+__all__ = ["BATCH", "Engine", "integrate", "listening", "readings", "rewards", "simulate", "stacked", "step_error"]
 
-_BATCH = 64  # networks at a time: their traces stay in the cache
+BATCH = 64
+"""Networks that are simulated at a time: their traces stay in the cache."""
 
 
 class Engine(Enum):
@@ -169,7 +170,6 @@ def readings(
     *,
     scoring: Scoring | None = None,
     engine: Engine = Engine.AUTO,
-    watch: Callable[[int], None] | None = None,
 ) -> Readings:
     """What is read off the output gene of stacked networks, simulated in batches.
 
@@ -177,15 +177,12 @@ def readings(
         weights, morphogen, dynamics: as for `integrate`.
         scoring: None: `Scoring()`.
         engine: as for `simulate`.
-        watch: told how many networks are done.
     """
     parts = list[Readings]()
-    for first in range(0, len(weights), _BATCH):
-        chosen = slice(first, first + _BATCH)
+    for first in range(0, len(weights), BATCH):
+        chosen = slice(first, first + BATCH)
         traces = integrate(weights[chosen], morphogen[chosen], dynamics, genes=(dynamics.output,), engine=engine)
         parts.append(read(traces[:, 0], scoring))
-        if watch is not None:
-            watch(min(first + _BATCH, len(weights)))
     return Readings(**{name: torch.cat([getattr(part, name) for part in parts]) for name in Readings.__slots__})
 
 
